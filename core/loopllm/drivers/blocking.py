@@ -1,0 +1,86 @@
+"""The blocking driver: performs the steps of a run on the calling thread. `awaiting.py` is its twin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from loopllm.drivers.faults import failure
+from loopllm.drivers.world import World
+from loopllm.refinement import Refinement
+from loopllm.results import OutputT, PromptT
+from loopllm.steps import (
+    CallFailed,
+    CallModel,
+    Evaluate,
+    Evaluated,
+    EvaluationFailed,
+    Finish,
+    ModelReplied,
+    Outcome,
+    Pause,
+    Paused,
+    Remember,
+    Remembered,
+    Step,
+)
+
+
+def drive(
+    run: Refinement[PromptT, OutputT], world: World[PromptT, OutputT]
+) -> Iterator[tuple[Step[PromptT, OutputT], Outcome[OutputT] | None]]:
+    """Perform a run to its end.
+
+    Yields:
+        Each step twice, first with None when it is about to be performed, then with its outcome; the `Finish` once.
+    """
+    began, cancellation = time.perf_counter() - run.elapsed_s, world.cancellation
+    while True:
+        if cancellation is not None and cancellation.is_set():
+            run.cancel()
+        step = run.next_step()
+        yield step, None
+        if isinstance(step, Finish):
+            return
+        outcome: Outcome[OutputT]
+        match step:
+            case CallModel():
+                outcome = _call(step, world)
+            case Evaluate():
+                outcome = _evaluate(step, world)
+            case Remember():
+                outcome = _remember(step, world)
+            case Pause():
+                time.sleep(step.seconds)
+                outcome = Paused()
+        run.receive(outcome, time.perf_counter() - began)
+        yield step, outcome
+
+
+def _call(step: CallModel[PromptT], world: World[PromptT, OutputT]) -> ModelReplied[OutputT] | CallFailed:
+    began = time.perf_counter()
+    try:
+        reply = world.provider.complete(step.prompt, world.model, timeout=step.timeout_s)
+    except Exception as error:  # noqa: BLE001 - whatever a step raises is an outcome of the run
+        return failure(CallFailed, error, began, step.timeout_s, world)
+    return ModelReplied(reply.content, reply.usage, time.perf_counter() - began, reply.finish_reason)
+
+
+def _evaluate(
+    step: Evaluate[PromptT, OutputT], world: World[PromptT, OutputT]
+) -> Evaluated | EvaluationFailed:
+    began = time.perf_counter()
+    try:
+        result = world.evaluator.evaluate(step.output, world.context_of(step))
+    except Exception as error:  # noqa: BLE001 - whatever a step raises is an outcome of the run
+        return failure(EvaluationFailed, error, began, step.timeout_s, world)
+    return Evaluated(result, time.perf_counter() - began)
+
+
+def _remember(step: Remember, world: World[PromptT, OutputT]) -> Remembered:
+    if world.learner is not None:
+        if step.round is not None:
+            world.learner.observe_round(step.round)
+        if step.end is not None:
+            world.learner.observe_end(step.end)
+    return Remembered()

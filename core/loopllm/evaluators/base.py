@@ -1,0 +1,32 @@
+"""What the engine needs from an evaluator: the port."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from loopllm.results import EvaluationResult
+
+Output_contra = TypeVar("Output_contra", contravariant=True)
+
+Context = Mapping[str, Any]
+"""Facts about the run that an evaluator may use; the engine adds `prompt` (the task) and `iteration`."""
+
+Verdict = float | bool | EvaluationResult
+"""What a plain callable may return: a score in [0, 1], pass or fail, or everything."""
+
+EvaluatorFunction = Callable[..., Verdict | Awaitable[Verdict]]
+"""`(output, context=None) -> Verdict`, sync or async."""
+
+
+@runtime_checkable
+class Evaluator(Protocol[Output_contra]):
+    """Anything with `evaluate`. An evaluator may also have `async def aevaluate` with the same arguments.
+
+    An evaluator whose `evaluate` takes microseconds and never blocks may set the class attribute `inline =
+    True`: it is then called on the event loop itself; any other blocking evaluator runs in a thread.
+    """
+
+    def evaluate(self, output: Output_contra, context: Context | None = None) -> EvaluationResult:
+        """Score `output`."""
+        ...

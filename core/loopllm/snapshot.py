@@ -1,0 +1,274 @@
+"""What a run has gathered, and how it is written to JSON-able data and read back.
+
+Rule 1: the ledger holds facts; it decides nothing.
+Rule 2: only plain data is written: the caller's code (exit conditions, feedback builders, priors) is given again when
+it is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic
+
+from loopllm.errors import MisuseError
+from loopllm.feedback import PromptFormat
+from loopllm.results import (
+    UNKNOWN_USAGE,
+    EvaluationResult,
+    ExitReason,
+    IterationRecord,
+    OutputT,
+    PromptT,
+    Usage,
+)
+from loopllm.steps import CallModel, Evaluate, Finish, ModelReplied, Pause, Remember, Step
+
+_VERSION = 1
+
+
+@dataclass(slots=True)
+class Ledger(Generic[PromptT, OutputT]):
+    """Everything a run has gathered so far.
+
+    Attributes:
+        call: The current call.
+        draft: What the model answered to it, until the next call begins.
+        records: Finished rounds.
+        scores: Scores of the scored rounds.
+        actions: How the second and later scored rounds were asked for.
+        best: The best round.
+        last_scored: The latest scored round.
+        usage: Tokens and cost so far.
+        elapsed_s: Seconds so far.
+        attempts: Times the current step was repeated.
+        retries: Times any step was repeated.
+        failed_evaluations: Evaluator failures in a row.
+        evaluator_error: The latest of them.
+        advice: The way of asking that the policy advised after the latest round.
+        following: What comes after remembering.
+        round_is_new: Whether the latest round is still to be remembered.
+    """
+
+    call: CallModel[PromptT]
+    draft: ModelReplied[OutputT] | None = None
+    records: list[IterationRecord[PromptT, OutputT]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    actions: list[str] = field(default_factory=list)
+    best: IterationRecord[PromptT, OutputT] | None = None
+    last_scored: IterationRecord[PromptT, OutputT] | None = None
+    usage: Usage = UNKNOWN_USAGE
+    elapsed_s: float = 0.0
+    attempts: int = 0
+    retries: int = 0
+    failed_evaluations: int = 0
+    evaluator_error: Exception | None = None
+    advice: str = ""
+    following: Step[PromptT, OutputT] | ExitReason | None = None
+    round_is_new: bool = False
+
+    def close_round(
+        self, result: EvaluationResult | None, *, passed: bool, error: str, seconds: float
+    ) -> None:
+        """Turn the current call and draft into a finished round."""
+        call, draft = self.call, self.draft
+        if draft is None:
+            raise MisuseError("no draft to close a round with")
+        record = IterationRecord(
+            call.iteration,
+            call.prompt,
+            draft.output,
+            result.score if result else None,
+            passed,
+            result.deficiencies if result else (),
+            draft.seconds * 1000.0,
+            call.action,
+            result,
+            error,
+            draft.usage,
+            draft.finish_reason,
+            seconds * 1000.0,
+        )
+        self.add(record)
+
+    def add(self, record: IterationRecord[PromptT, OutputT]) -> None:
+        """Add a finished round to the books."""
+        self.records.append(record)
+        self.usage += record.usage
+        if record.score is None:
+            return
+        if self.scores:
+            self.actions.append(record.action)
+        self.scores.append(record.score)
+        self.last_scored = record
+        best = self.best
+        if best is None or best.score is None or (record.passed, record.score) > (best.passed, best.score):
+            self.best = record
+
+
+def dump_run(
+    task: PromptT,
+    form: PromptFormat[PromptT, OutputT],
+    ledger: Ledger[PromptT, OutputT],
+    step: Step[PromptT, OutputT],
+) -> dict[str, Any]:
+    """Return a run as JSON-able data."""
+    return {
+        "loopllm_run": _VERSION,
+        "task": form.dump_prompt(task),
+        "elapsed_s": ledger.elapsed_s,
+        "attempts": ledger.attempts,
+        "retries": ledger.retries,
+        "failed_evaluations": ledger.failed_evaluations,
+        "evaluator_error": str(ledger.evaluator_error or ""),
+        "records": [_dump_record(record, form) for record in ledger.records],
+        "call": _dump_call(ledger.call, form),
+        "draft": _dump_draft(ledger.draft, form),
+        "round_is_new": ledger.round_is_new,
+        "following": _dump_following(ledger.following, form),
+        "step": _dump_step(step),
+    }
+
+
+def load_run(
+    data: Mapping[str, Any], form: PromptFormat[PromptT, OutputT]
+) -> tuple[PromptT, Ledger[PromptT, OutputT], Step[PromptT, OutputT] | ExitReason | None]:
+    """Read back what `dump_run` returned.
+
+    Returns:
+        The task, the ledger, and the pending step: None stands for "remember", and an exit reason for "finish".
+
+    Raises:
+        MisuseError: The data is not a run, or of another version.
+    """
+    if data.get("loopllm_run") != _VERSION:
+        raise MisuseError(f"not a run of version {_VERSION}: {data.get('loopllm_run')!r}")
+    task = form.load_prompt(data["task"])
+    ledger: Ledger[PromptT, OutputT] = Ledger(_load_call(data["call"], form))
+    for record in data["records"]:
+        ledger.add(_load_record(record, form))
+    if data["draft"] is not None:
+        ledger.draft = _load_draft(data["draft"], form)
+    for name in ("elapsed_s", "attempts", "retries", "failed_evaluations", "round_is_new"):
+        setattr(ledger, name, data[name])
+    if data["evaluator_error"]:
+        ledger.evaluator_error = RuntimeError(data["evaluator_error"])
+    ledger.following = _load_following(data["following"], form)
+    return task, ledger, _load_step(data["step"], task, ledger)
+
+
+def _dump_record(record: IterationRecord[PromptT, OutputT], form: PromptFormat[PromptT, OutputT]) -> Any:
+    data = {name: getattr(record, name) for name in _RECORD_SCALARS}
+    data["prompt"] = form.dump_prompt(record.prompt)
+    data["output"] = form.dump_output(record.output)
+    data["usage"] = asdict(record.usage)
+    data["evaluation"] = None if record.evaluation is None else _dump_evaluation(record.evaluation)
+    return data
+
+
+_RECORD_SCALARS = (
+    "iteration",
+    "score",
+    "passed",
+    "latency_ms",
+    "action",
+    "error",
+    "finish_reason",
+    "evaluation_ms",
+)
+
+
+def _load_record(
+    data: Mapping[str, Any], form: PromptFormat[PromptT, OutputT]
+) -> IterationRecord[PromptT, OutputT]:
+    evaluation = None if data["evaluation"] is None else EvaluationResult(**data["evaluation"])
+    return IterationRecord(
+        prompt=form.load_prompt(data["prompt"]),
+        output=form.load_output(data["output"]),
+        usage=Usage(**data["usage"]),
+        evaluation=evaluation,
+        deficiencies=evaluation.deficiencies if evaluation else (),
+        **{name: data[name] for name in _RECORD_SCALARS},
+    )
+
+
+def _dump_evaluation(result: EvaluationResult) -> Any:
+    return {
+        "score": result.score,
+        "passed": result.passed,
+        "deficiencies": list(result.deficiencies),
+        "sub_scores": dict(result.sub_scores),
+        "feedback": result.feedback,
+    }
+
+
+def _dump_call(call: CallModel[PromptT], form: PromptFormat[PromptT, Any]) -> Any:
+    return {
+        "prompt": form.dump_prompt(call.prompt),
+        "iteration": call.iteration,
+        "action": call.action,
+        "timeout_s": call.timeout_s,
+    }
+
+
+def _load_call(data: Mapping[str, Any], form: PromptFormat[PromptT, Any]) -> CallModel[PromptT]:
+    prompt = form.load_prompt(data["prompt"])
+    return CallModel(prompt, data["iteration"], data["action"], data["timeout_s"])
+
+
+def _dump_draft(draft: ModelReplied[OutputT] | None, form: PromptFormat[Any, OutputT]) -> Any:
+    if draft is None:
+        return None
+    return {
+        "output": form.dump_output(draft.output),
+        "usage": asdict(draft.usage),
+        "seconds": draft.seconds,
+        "finish_reason": draft.finish_reason,
+    }
+
+
+def _load_draft(data: Mapping[str, Any], form: PromptFormat[Any, OutputT]) -> ModelReplied[OutputT]:
+    output = form.load_output(data["output"])
+    return ModelReplied(output, Usage(**data["usage"]), data["seconds"], data["finish_reason"])
+
+
+def _dump_following(following: Any, form: PromptFormat[Any, Any]) -> Any:
+    if isinstance(following, CallModel):
+        return {"call": _dump_call(following, form)}
+    if isinstance(following, Finish):
+        return {"finish": asdict(following.result.metrics.exit_reason)}
+    return None
+
+
+def _load_following(data: Any, form: PromptFormat[PromptT, Any]) -> CallModel[PromptT] | ExitReason | None:
+    if data is None:
+        return None
+    if "call" in data:
+        return _load_call(data["call"], form)
+    return ExitReason(**data["finish"])
+
+
+def _dump_step(step: Step[Any, Any]) -> Any:
+    match step:
+        case Pause(seconds, reason):
+            return {"kind": "pause", "seconds": seconds, "reason": reason}
+        case Finish(result):
+            return {"kind": "finish", **asdict(result.metrics.exit_reason)}
+        case _:
+            return {"kind": type(step).__name__}
+
+
+def _load_step(
+    data: Mapping[str, Any], task: PromptT, ledger: Ledger[PromptT, OutputT]
+) -> Step[PromptT, OutputT] | ExitReason | None:
+    match data["kind"]:
+        case "pause":
+            return Pause(data["seconds"], data["reason"])
+        case "finish":
+            return ExitReason(data["condition"], data["message"])
+        case Remember.__name__:
+            return None
+        case Evaluate.__name__ if ledger.draft is not None:
+            return Evaluate(ledger.draft.output, task, ledger.call.iteration, ledger.call.timeout_s)
+        case _:
+            return ledger.call

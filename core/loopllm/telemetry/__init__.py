@@ -1,0 +1,1 @@
+"""Listeners to the events of a run, one sink a file."""
