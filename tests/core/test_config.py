@@ -1,0 +1,73 @@
+"""Wrong settings are refused when they are built, naming the field."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from loopllm.config import LoopConfig, Prices
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    config = LoopConfig()
+    assert (config.max_iterations, config.quality_threshold, config.min_iterations) == (5, 0.8, 1)
+    assert (config.convergence_delta, config.timeout_ms, config.best_of) == (0.01, 30_000, True)
+    assert config.feedback == "auto"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_iterations", 0),
+        ("max_iterations", "5"),
+        ("max_iterations", 2.5),
+        ("quality_threshold", 1.5),
+        ("quality_threshold", float("nan")),
+        ("min_iterations", 0),
+        ("convergence_delta", -0.1),
+        ("timeout_ms", 0),
+        ("token_budget", 0),
+        ("cost_budget", 0.0),
+        ("max_retries", -1),
+        ("call_cost", -0.1),
+        ("feedback", "lst"),
+        ("learning", "on"),
+        ("objective", "speed"),
+        ("treshold", 0.5),
+    ],
+)
+def test_a_wrong_value_is_refused_naming_the_field(field: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=field):
+        LoopConfig(**{field: value})
+
+
+def test_a_minimum_above_the_maximum_is_refused() -> None:
+    with pytest.raises(ValidationError, match="min_iterations=4 is above max_iterations=3"):
+        LoopConfig(min_iterations=4, max_iterations=3)
+
+
+def test_a_way_of_asking_may_not_take_a_known_name() -> None:
+    with pytest.raises(ValidationError, match="may not redefine last"):
+        LoopConfig(feedback_ways={"last": lambda request: request.task})
+
+
+def test_a_configuration_cannot_be_changed_after_it_was_built() -> None:
+    with pytest.raises(ValidationError):
+        LoopConfig().max_iterations = 7  # type: ignore[misc]  # the point of the test
+
+
+def test_auto_may_choose_from_all_known_ways_and_the_callers_own() -> None:
+    config = LoopConfig(feedback_ways={"terse": lambda request: request.task})
+    assert list(config.ways()) == ["last", "best", "deficiencies", "fresh", "terse"]
+
+
+def test_a_callable_is_the_only_way_and_goes_by_its_name() -> None:
+    def socratic(request: Any) -> Any:
+        return request.task
+
+    assert list(LoopConfig(feedback=socratic).ways()) == ["socratic"]
+
+
+def test_prices_may_not_be_negative() -> None:
+    with pytest.raises(ValidationError, match="prompt_per_million"):
+        Prices(prompt_per_million=-1.0, completion_per_million=1.0)

@@ -1,0 +1,436 @@
+"""The front door: every way to run the loop, on scripted models."""
+
+import asyncio
+import contextvars
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopllm import (
+    AdaptivePriors,
+    EvaluationResult,
+    EvaluatorError,
+    LoopConfig,
+    LoopedLLM,
+    MisuseError,
+    ProviderError,
+)
+from loopllm.events import DraftReceived, DraftScored, Finished, LoopEvent, RoundStarted
+from loopllm.exits import after_iterations
+from loopllm.providers.mock import MockLLMProvider
+
+
+def by_number(output: str) -> float:
+    """Score a draft that is its own score."""
+    return float(output)
+
+
+def scripted(*responses: Any) -> MockLLMProvider:
+    return MockLLMProvider(responses=list(responses))
+
+
+def test_the_predecessors_quick_start_works_as_it_stands() -> None:
+    from loopllm import LoopConfig, LoopedLLM
+    from loopllm.evaluators import JSONSchemaEvaluator
+    from loopllm.providers.mock import MockLLMProvider
+
+    provider = MockLLMProvider(
+        responses=[
+            "not json",
+            '{"name": "Alice"}',
+            '{"name": "Alice", "age": 30, "email": "alice@example.com"}',
+        ]
+    )
+    config = LoopConfig(max_iterations=5, quality_threshold=0.8)
+    loop = LoopedLLM(provider=provider, config=config)
+    evaluator = JSONSchemaEvaluator(
+        required_fields=["name", "age", "email"], field_types={"age": int, "name": str}
+    )
+    result = loop.refine("Generate a JSON user profile.", evaluator)
+    assert result.metrics.total_iterations == 3
+    assert result.metrics.best_score == 1.0
+    assert json.loads(result.output)["name"] == "Alice"
+    assert result.metrics.exit_reason.condition == "quality_threshold"
+
+
+def test_the_model_sees_its_previous_answer_and_what_was_wrong() -> None:
+    provider = scripted("0.3", "0.9")
+    LoopedLLM(provider).refine(
+        "the task", lambda output: EvaluationResult(float(output), deficiencies=["too vague"])
+    )
+    assert provider.calls[0] == "the task"
+    assert "0.3" in provider.calls[1]
+    assert "too vague" in provider.calls[1]
+
+
+def test_a_plain_function_is_a_provider() -> None:
+    result = LoopedLLM(lambda prompt: "0.9").refine("the task", by_number)
+    assert result.output == "0.9"
+
+
+async def test_an_async_function_is_a_provider() -> None:
+    async def answer(prompt: str) -> str:
+        return "0.9"
+
+    result = await LoopedLLM(answer).arefine("the task", by_number)
+    assert result.output == "0.9"
+
+
+def test_an_async_function_in_a_blocking_run_is_refused_naming_arefine() -> None:
+    async def answer(prompt: str) -> str:
+        return "0.9"
+
+    with pytest.raises(MisuseError, match="arefine"):
+        LoopedLLM(answer).refine("the task", by_number)
+
+
+async def test_the_blocking_run_works_inside_a_running_event_loop() -> None:
+    assert LoopedLLM(scripted("0.9")).refine("the task", by_number).output == "0.9"
+
+
+async def test_an_async_evaluator_is_awaited() -> None:
+    async def judge(output: str, context: Any = None) -> float:
+        await asyncio.sleep(0)
+        return float(output)
+
+    result = await LoopedLLM(scripted("0.2", "0.9")).arefine("the task", judge)
+    assert result.metrics.score_trajectory == (0.2, 0.9)
+
+
+async def test_a_blocking_evaluator_does_not_stop_the_event_loop() -> None:
+    asked, ticked = threading.Event(), threading.Event()
+
+    def slow_judge(output: str, context: Any = None) -> float:
+        asked.set()
+        assert ticked.wait(5), "the event loop stood still"
+        return 0.9
+
+    async def tick() -> None:
+        while not asked.is_set():
+            await asyncio.sleep(0)
+        ticked.set()
+
+    await asyncio.gather(LoopedLLM(scripted("x")).arefine("the task", slow_judge), tick())
+
+
+async def test_a_blocking_provider_does_not_stop_the_event_loop() -> None:
+    asked, ticked = threading.Event(), threading.Event()
+
+    def slow_model(prompt: str) -> str:
+        asked.set()
+        assert ticked.wait(5), "the event loop stood still"
+        return "0.9"
+
+    async def tick() -> None:
+        while not asked.is_set():
+            await asyncio.sleep(0)
+        ticked.set()
+
+    await asyncio.gather(LoopedLLM(slow_model).arefine("the task", by_number), tick())
+
+
+def test_the_evaluator_is_told_the_task_the_iteration_and_the_callers_facts() -> None:
+    seen: list[Any] = []
+
+    def judge(output: str, context: Any) -> float:
+        seen.append(dict(context))
+        return float(output)
+
+    LoopedLLM(scripted("0.1", "0.9")).refine("the task", judge, {"audience": "children"})
+    assert seen == [
+        {"prompt": "the task", "iteration": 1, "audience": "children"},
+        {"prompt": "the task", "iteration": 2, "audience": "children"},
+    ]
+
+
+def test_a_time_limit_interrupts_a_function_that_sleeps() -> None:
+    released = threading.Event()
+    loop = LoopedLLM(lambda prompt: str(released.wait(5)), LoopConfig(timeout_ms=50))
+    began = time.perf_counter()
+    result = loop.refine("the task", by_number)
+    assert time.perf_counter() - began < 0.5
+    assert result.metrics.exit_reason.condition == "timeout_ms"
+    assert result.iterations == ()
+    released.set()
+
+
+async def test_a_time_limit_cancels_an_awaited_call() -> None:
+    cancelled = asyncio.Event()
+
+    async def never(prompt: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return ""
+
+    began = time.perf_counter()
+    result = await LoopedLLM(never, LoopConfig(timeout_ms=50)).arefine("the task", by_number)
+    assert time.perf_counter() - began < 0.5
+    assert result.metrics.exit_reason.condition == "timeout_ms"
+    assert cancelled.is_set()
+
+
+def test_a_time_limit_keeps_the_best_draft_so_far() -> None:
+    released = threading.Event()
+    answers = iter(["0.4", "0.2"])
+
+    def model(prompt: str) -> str:
+        answer = next(answers, None)
+        return answer if answer is not None else str(released.wait(5))
+
+    result = LoopedLLM(model, LoopConfig(timeout_ms=200)).refine("the task", by_number)
+    assert (result.output, result.metrics.exit_reason.condition) == ("0.4", "timeout_ms")
+    released.set()
+
+
+def test_a_failure_before_any_draft_is_raised_with_its_cause() -> None:
+    with pytest.raises(ProviderError) as caught:
+        LoopedLLM(scripted(ZeroDivisionError("oops"))).refine("the task", by_number)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert caught.value.result.iterations == ()
+
+
+def test_a_failure_after_a_draft_returns_the_best_draft() -> None:
+    provider = scripted("0.6", "0.2", ProviderError("down"))
+    result = LoopedLLM(provider).refine("the task", by_number)
+    assert (result.output, result.metrics.exit_reason.condition) == ("0.6", "provider_error")
+
+
+def test_a_busy_server_is_asked_again_within_the_run() -> None:
+    provider = scripted(ProviderError("busy", transient=True, retry_after=0.0), "0.9")
+    result = LoopedLLM(provider, LoopConfig(retry_base_s=0.0)).refine("the task", by_number)
+    assert (result.metrics.total_iterations, result.metrics.retries) == (1, 1)
+
+
+def test_an_evaluator_that_always_fails_is_an_error_that_carries_the_drafts() -> None:
+    def broken(output: str) -> float:
+        raise KeyError("rubric")
+
+    with pytest.raises(EvaluatorError, match="rubric") as caught:
+        LoopedLLM(scripted("a draft")).refine("the task", broken)
+    assert caught.value.result.output == "a draft"
+
+
+def test_an_interrupt_from_the_keyboard_passes_through() -> None:
+    def interrupted(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LoopedLLM(interrupted, LoopConfig(timeout_ms=None)).refine("the task", by_number)
+
+
+async def test_cancelling_the_task_passes_through() -> None:
+    started = asyncio.Event()
+
+    async def never(prompt: str) -> str:
+        started.set()
+        await asyncio.Event().wait()
+        return ""
+
+    task = asyncio.create_task(LoopedLLM(never).arefine("the task", by_number))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_a_caller_may_cancel_between_steps_and_keeps_the_best_draft() -> None:
+    stop = threading.Event()
+
+    def judge(output: str) -> float:
+        stop.set()
+        return float(output)
+
+    result = LoopedLLM(scripted("0.4", "0.9")).refine("the task", judge, cancellation=stop)
+    assert (result.output, result.metrics.exit_reason.condition) == ("0.4", "cancelled")
+
+
+def test_a_condition_of_ones_own_ends_the_run() -> None:
+    loop = LoopedLLM(scripted("0.1", "0.2", "0.3"))
+    loop.add_exit_condition(after_iterations(2))
+    result = loop.refine("the task", by_number)
+    assert result.metrics.exit_reason.condition == "after_iterations(2)"
+
+
+def kinds(events: list[LoopEvent[Any, Any]]) -> list[type]:
+    return [type(event) for event in events]
+
+
+ONE_ROUND = [RoundStarted, DraftReceived, DraftScored]
+
+
+def test_a_stream_tells_each_round_and_ends_with_the_result() -> None:
+    events = list(LoopedLLM(scripted("0.1", "0.9")).stream("the task", by_number))
+    assert kinds(events) == [*ONE_ROUND, *ONE_ROUND, Finished]
+    assert isinstance(events[-1], Finished)
+    assert events[-1].result.output == "0.9"
+
+
+async def test_an_awaited_stream_tells_the_same() -> None:
+    events = [event async for event in LoopedLLM(scripted("0.1", "0.9")).astream("the task", by_number)]
+    assert kinds(events) == [*ONE_ROUND, *ONE_ROUND, Finished]
+
+
+def test_a_stream_says_when_a_draft_is_superseded() -> None:
+    events = LoopedLLM(scripted("0.5", "0.1", "0.9")).stream("the task", by_number)
+    assert [event.superseded for event in events if isinstance(event, DraftScored)] == [False, True, False]
+
+
+def test_observers_hear_everything_and_cannot_break_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    class Listener:
+        def __init__(self) -> None:
+            self.heard: list[LoopEvent[Any, Any]] = []
+
+        def on_event(self, event: LoopEvent[Any, Any]) -> None:
+            self.heard.append(event)
+            raise ZeroDivisionError
+
+    listener = Listener()
+    LoopedLLM(scripted("0.9"), observers=[listener]).refine("the task", by_number)
+    assert kinds(listener.heard) == [*ONE_ROUND, Finished]
+    assert "Listener" in caplog.text
+
+
+def test_a_batch_keeps_the_order_of_its_prompts() -> None:
+    loop = LoopedLLM(lambda prompt: prompt)
+    results = loop.batch(["0.81", "0.95", "0.88"], by_number, max_concurrency=2)
+    assert [result.output for result in results] == ["0.81", "0.95", "0.88"]
+
+
+def fail_on_b(prompt: str) -> str:
+    if prompt == "b":
+        raise ProviderError("no b today")
+    return "0.9"
+
+
+def test_one_failure_in_a_batch_does_not_lose_the_others() -> None:
+    a, b, c = LoopedLLM(fail_on_b).batch(["a", "b", "c"], by_number, return_exceptions=True)
+    assert isinstance(b, ProviderError)
+    assert not isinstance(a, Exception)
+    assert not isinstance(c, Exception)
+
+
+def test_a_batch_raises_its_first_failure_when_not_told_otherwise() -> None:
+    with pytest.raises(ProviderError, match="no b today"):
+        LoopedLLM(fail_on_b).batch(["a", "b", "c"], by_number)
+
+
+def test_a_batch_runs_in_a_copy_of_the_callers_context() -> None:
+    who = contextvars.ContextVar("who", default="nobody")
+    who.set("me")
+    seen: list[str] = []
+
+    def model(prompt: str) -> str:
+        seen.append(who.get())
+        return "0.9"
+
+    LoopedLLM(model).batch(["a", "b"], by_number)
+    assert seen == ["me", "me"]
+
+
+async def test_an_awaited_batch_keeps_the_order_and_bounds_what_runs_at_once() -> None:
+    running = most = 0
+
+    async def model(prompt: str) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        return prompt
+
+    prompts = [f"0.{number}" for number in range(80, 100)]
+    results = await LoopedLLM(model).abatch(prompts, by_number, max_concurrency=4)
+    assert [result.output for result in results] == prompts
+    assert most == 4
+
+
+async def test_one_failure_in_an_awaited_batch_does_not_lose_the_others() -> None:
+    async def model(prompt: str) -> str:
+        return fail_on_b(prompt)
+
+    loop = LoopedLLM(model)
+    a, b, c = await loop.abatch(["a", "b", "c"], by_number, return_exceptions=True)
+    assert isinstance(b, ProviderError)
+    assert not isinstance(a, Exception)
+    assert not isinstance(c, Exception)
+    with pytest.raises(ProviderError, match="no b today"):
+        await loop.abatch(["a", "b", "c"], by_number)
+
+
+def test_a_concurrency_below_one_is_refused() -> None:
+    with pytest.raises(MisuseError, match="max_concurrency"):
+        LoopedLLM(scripted("x")).batch(["a"], by_number, max_concurrency=0)
+
+
+def test_a_run_is_continued_by_another_loop_where_it_was_left() -> None:
+    first = LoopedLLM(scripted("0.3"))
+    run = first.begin("the task")
+    for event in first.stream(run, by_number):
+        if isinstance(event, DraftScored):
+            break
+    written = json.dumps(run.to_dict())
+    second = LoopedLLM(scripted("0.9"))
+    result = second.refine(second.restore(json.loads(written)), by_number)
+    assert result.metrics.score_trajectory == (0.3, 0.9)
+
+
+@pytest.fixture
+def priors() -> Iterator[AdaptivePriors]:
+    with AdaptivePriors() as priors:
+        yield priors
+
+
+def test_a_loop_with_priors_learns_by_itself(priors: AdaptivePriors) -> None:
+    loop = LoopedLLM(scripted("0.3", "0.9"), priors=priors)
+    loop.refine("the task", by_number, task_type="sums")
+    report = priors.report("sums", "mock")
+    assert report["total_calls"] == 1
+    assert report["converge_rate"] > 0.5
+
+
+async def test_an_awaited_loop_with_priors_learns_by_itself(priors: AdaptivePriors, tmp_path: Path) -> None:
+    with AdaptivePriors(store_path=tmp_path / "priors.json") as stored:
+        await LoopedLLM(scripted("0.3", "0.9"), priors=stored).arefine(
+            "the task", by_number, task_type="sums"
+        )
+        assert stored.report("sums", "mock")["total_calls"] == 1
+
+
+def test_leaving_a_stream_early_keeps_what_was_learned(priors: AdaptivePriors) -> None:
+    loop = LoopedLLM(scripted("0.3", "0.4", "0.5"), priors=priors)
+    before = priors.report("sums", "mock")
+    for event in loop.stream("the task", by_number, task_type="sums"):
+        if isinstance(event, DraftScored) and event.record.iteration == 2:
+            break
+    after = priors.report("sums", "mock")
+    assert after["iterations"] != before["iterations"]
+
+
+def test_learning_is_switched_off_by_the_configuration(priors: AdaptivePriors) -> None:
+    loop = LoopedLLM(scripted("0.9"), LoopConfig(learning="off"), priors=priors)
+    loop.refine("the task", by_number, task_type="sums")
+    assert priors.report("sums", "mock")["total_calls"] == 0
+
+
+def test_a_model_without_a_name_is_not_learned_from_in_silence(priors: AdaptivePriors) -> None:
+    loop = LoopedLLM(lambda prompt: "0.9", priors=priors)
+    with pytest.raises(MisuseError, match="model="):
+        loop.refine("the task", by_number)
+    assert loop.refine("the task", by_number, model="mine").output == "0.9"
+
+
+def test_what_was_learned_ends_hopeless_runs_early(priors: AdaptivePriors) -> None:
+    config = LoopConfig(max_iterations=6, convergence_delta=0.0, explore=False, call_cost=0.1)
+    hopeless = LoopedLLM(scripted("0.2"), config, priors=priors)
+    calls = [hopeless.refine("the task", by_number, task_type="hopeless") for _ in range(40)]
+    assert calls[-1].metrics.exit_reason.condition == "bayesian_exit"
+    assert calls[-1].metrics.total_iterations < 6
+    assert calls[-1].metrics.exit_reason.message
