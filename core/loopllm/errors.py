@@ -32,10 +32,11 @@ class MissingExtraError(LoopLLMError, ImportError):
         )
         self.extra = extra
         self.needs = needs
+        self._also = also
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the arguments of the constructor, not by the finished message."""
-        return type(self), (self.extra, self.needs)
+        return type(self), (self.extra, self.needs, self._also)
 
 
 class InterruptedRunError(LoopLLMError):

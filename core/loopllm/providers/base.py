@@ -14,7 +14,7 @@ Message = Mapping[str, Any]
 TextPrompt = str | Sequence[Message]
 """What text providers take: one user message as a string, or a whole conversation."""
 
-PromptIn = TypeVar("PromptIn", contravariant=True)
+PromptT_contra = TypeVar("PromptT_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class CompletionChunk:
 
 
 @runtime_checkable
-class Provider(Protocol[PromptIn, OutputT]):
+class Provider(Protocol[PromptT_contra, OutputT]):
     """Anything that answers prompts, blocking and awaiting.
 
     Both methods take `timeout`, the seconds that are left, and must give up with `CallTimeoutError` when they pass.
@@ -68,30 +68,30 @@ class Provider(Protocol[PromptIn, OutputT]):
         ...
 
     def complete(
-        self, prompt: PromptIn, model: str | None = None, *, timeout: float | None = None
+        self, prompt: PromptT_contra, model: str | None = None, *, timeout: float | None = None
     ) -> Completion[OutputT]:
         """Answer `prompt`, blocking at most `timeout` seconds."""
         ...
 
     async def acomplete(
-        self, prompt: PromptIn, model: str | None = None, *, timeout: float | None = None
+        self, prompt: PromptT_contra, model: str | None = None, *, timeout: float | None = None
     ) -> Completion[OutputT]:
         """Answer `prompt` without blocking the event loop."""
         ...
 
 
 @runtime_checkable
-class StreamingProvider(Protocol[PromptIn]):
+class StreamingProvider(Protocol[PromptT_contra]):
     """A provider that can also hand over its reply piece by piece."""
 
     def stream(
-        self, prompt: PromptIn, model: str | None = None, *, timeout: float | None = None
+        self, prompt: PromptT_contra, model: str | None = None, *, timeout: float | None = None
     ) -> Iterator[CompletionChunk]:
         """Yield the reply as it is written."""
         ...
 
     def astream(
-        self, prompt: PromptIn, model: str | None = None, *, timeout: float | None = None
+        self, prompt: PromptT_contra, model: str | None = None, *, timeout: float | None = None
     ) -> AsyncIterator[CompletionChunk]:
         """Yield the reply as it is written, without blocking the event loop."""
         ...

@@ -1,0 +1,37 @@
+"""What does a prompt look like as chat messages?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from loopllm.errors import MisuseError
+from loopllm.providers.base import TextPrompt
+
+
+def as_messages(prompt: TextPrompt) -> list[dict[str, Any]]:
+    """Return the conversation that a prompt stands for; a string is one user message.
+
+    >>> as_messages("hello")
+    [{'role': 'user', 'content': 'hello'}]
+
+    Raises:
+        MisuseError: The prompt is neither a string nor a non-empty sequence of messages.
+    """
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    messages = [dict(message) for message in prompt if isinstance(message, Mapping) and "role" in message]
+    if not messages or len(messages) != len(prompt):
+        raise MisuseError('a prompt is a string or messages like {"role": "user", "content": "..."}')
+    return messages
+
+
+def content_text(content: Any) -> str:
+    """Return the text of a message's content, which may be None, a string, or a list of parts.
+
+    >>> content_text([{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}])
+    'ab'
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
