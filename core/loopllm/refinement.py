@@ -280,11 +280,10 @@ class Refinement(Generic[PromptT, OutputT]):
         return None
 
     def _learned_reason(self) -> ExitReason | None:
-        if self.terms.policy is None or self.terms.config.learning != "act":
+        config = self.terms.config
+        if self.terms.policy is None or len(self._ledger.records) >= config.max_iterations:
             return None
-        decision = self.terms.policy.decide(
-            learned_scores(self._ledger, self.terms.config), self._ledger.actions
-        )
+        decision = self.terms.policy.decide(learned_scores(self._ledger, config), self._ledger.actions)
         self._ledger.advice = decision.move or ""
         return ExitReason("bayesian_exit", decision.message) if decision.move is None else None
 

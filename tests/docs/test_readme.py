@@ -1,0 +1,39 @@
+"""README's examples, run as they stand; the ones on a real model use the embedded one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+SECTION = re.compile(r"^#{2,3} (.+)$", re.MULTILINE)
+CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def examples() -> dict[str, str]:
+    """Python examples by the heading above them."""
+    found = {}
+    for block in CODE.finditer(README):
+        heading = SECTION.findall(README[: block.start()])[-1]
+        found[heading] = block.group(1)
+    return found
+
+
+def test_there_is_an_example_for_each_way_in() -> None:
+    assert {"Quick start", "LangChain", "LlamaIndex", "Learning"} <= set(examples())
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("heading", examples())
+def test_the_examples_run_as_they_stand(
+    heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(examples()[heading], f"README.md, {heading}", "exec"), {"__name__": "readme"})  # noqa: S102
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_two_commands_are_on_the_first_screen() -> None:
+    first_screen = README[:1500]
+    assert "make demo" in first_screen
+    assert "make test" in first_screen
