@@ -1,7 +1,7 @@
 """How close many runs at once come to the ideal, and whether memory stays flat.
 
-1,000 prompts on a provider that waits 50 ms, 100 at a time: the ideal is 0.5 s of waiting plus what bare asyncio needs to
-do the same waits, measured in the same process. Then 10,000 runs one after another, with the memory Python holds
+1,000 prompts on a provider that waits 50 ms, 100 at a time: the ideal is 0.5 s of waiting plus what bare asyncio needs
+to do the same waits, measured in the same process. Then 10,000 runs one after another, with the memory Python holds
 measured after the first and the last thousand.
 
     python benchmarks/concurrency.py [--json]

@@ -1,8 +1,8 @@
 """What one extra iteration costs beyond the model and the evaluator: ours against a bare while loop.
 
-Both loops call the same provider and the same evaluator, which return at once, keep the history and the best draft, look
-at the clock, and build the next prompt from the deficiencies. CPU time of the process; the two loops are measured in
-turns, and the least of many repetitions is reported, since other work on the machine only ever adds.
+Both loops call the same provider and the same evaluator, which return at once, keep the history and the best draft,
+look at the clock, and build the next prompt from the deficiencies. CPU time of the process; the two loops are measured
+in turns, and the least of many repetitions is reported, since other work on the machine only ever adds.
 
     python benchmarks/loop_overhead.py [--json]
 """

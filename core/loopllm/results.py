@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from loopllm.errors import MisuseError
+from loopllm.tables import html_table, shorten, text_table
 
 PromptT = TypeVar("PromptT")
 OutputT = TypeVar("OutputT")
@@ -191,3 +192,33 @@ class RefinementResult(Generic[PromptT, OutputT]):
     output: OutputT
     metrics: LoopMetrics
     iterations: Sequence[IterationRecord[PromptT, OutputT]] = ()
+
+    def __str__(self) -> str:
+        """Return the run as a table of its calls; the returned draft is marked with `*`."""
+        return f"{self._headline()}\n{text_table(_COLUMNS, self._rows())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(_COLUMNS, self._rows(), self._headline())
+
+    def _headline(self) -> str:
+        metrics, reason = self.metrics, self.metrics.exit_reason
+        spent = f", {metrics.usage.total_tokens} tokens" if metrics.usage.total_tokens else ""
+        seconds = metrics.total_latency_ms / 1000.0
+        best = f"best {metrics.best_score:.2f} of {metrics.total_iterations} calls"
+        return f"{best}, {seconds:.1f} s{spent}; {reason.condition}: {reason.message}"
+
+    def _rows(self) -> Sequence[Sequence[object]]:
+        best = self.metrics.best_iteration
+        return [
+            (
+                f"{record.iteration}{'*' if record.iteration == best else ''}",
+                record.action,
+                "none" if record.score is None else f"{record.score:.2f}",
+                shorten("; ".join(record.deficiencies) or record.error),
+                shorten(getattr(record.output, "content", record.output)),
+            )
+            for record in self.iterations
+        ]
+
+
+_COLUMNS = ("call", "asked", "score", "what was wrong", "answer")

@@ -34,7 +34,7 @@ def scripted(*responses: Any) -> MockLLMProvider:
     return MockLLMProvider(responses=list(responses))
 
 
-def test_the_predecessors_quick_start_works_as_it_stands() -> None:
+def test_the_quick_start_works_as_it_stands() -> None:
     from loopllm import LoopConfig, LoopedLLM
     from loopllm.evaluators import JSONSchemaEvaluator
     from loopllm.providers.mock import MockLLMProvider

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopllm.errors import MisuseError
-from loopllm.results import EvaluationResult, Usage
+from loopllm.results import (
+    EvaluationResult,
+    ExitReason,
+    IterationRecord,
+    LoopMetrics,
+    RefinementResult,
+    Usage,
+)
 
 COUNTS = st.none() | st.integers(0, 10**6)
 USAGES = st.builds(Usage, COUNTS, COUNTS, st.none() | st.integers(0, 100).map(float))
@@ -33,3 +40,25 @@ def test_a_score_that_is_no_number_between_zero_and_one_is_refused(score: float)
 def test_feedback_is_made_from_the_deficiencies_when_not_given() -> None:
     assert EvaluationResult(0.1, deficiencies=["short", "rude"]).feedback == "short; rude"
     assert EvaluationResult(0.1, deficiencies=["short"], feedback="write more").feedback == "write more"
+
+
+def a_result() -> RefinementResult[str, str]:
+    poor = IterationRecord(1, "task", "<b>poor</b>", 0.2, passed=False, deficiencies=["too short"])
+    good = IterationRecord(2, "task", "good", 0.9, passed=True, action="last")
+    metrics = LoopMetrics(
+        2, 0.9, 0.9, True, ExitReason("quality_threshold", "enough"), 1500.0, best_iteration=2
+    )
+    return RefinementResult("good", metrics, (poor, good))
+
+
+def test_a_result_prints_as_a_table_of_its_calls_with_the_chosen_one_marked() -> None:
+    printed = str(a_result())
+    assert "quality_threshold: enough" in printed
+    assert "too short" in printed
+    assert "2*" in printed
+
+
+def test_a_notebook_shows_the_same_with_the_models_words_escaped() -> None:
+    shown = a_result()._repr_html_()
+    assert "&lt;b&gt;poor" in shown
+    assert "<b>" not in shown

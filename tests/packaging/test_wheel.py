@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-QUICK_START = '''
+QUICK_START = """
 import sys
 from loopllm import LoopedLLM, LoopConfig
 from loopllm.providers.mock import MockLLMProvider
@@ -34,7 +34,7 @@ for adapter, extra in (("loopllm_lc", "langchain"), ("loopllm_li", "llama-index"
     else:
         raise SystemExit(f"{adapter} imported without its framework")
 print(result.output)
-'''
+"""
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +53,14 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert {f"{top}/py.typed" for top in tops} <= set(names)
 
 
-def test_the_installed_wheel_runs_the_quick_start_and_names_missing_extras(wheel: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_runs_the_quick_start_and_names_missing_extras(
+    wheel: Path, tmp_path: Path
+) -> None:
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
-    done = subprocess.run([python, "-c", QUICK_START], capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = subprocess.run(
+        [python, "-c", QUICK_START], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Alice" in done.stdout

@@ -303,7 +303,7 @@ def test_importing_the_evaluators_loads_nothing_heavy() -> None:
         "import sys; from loopllm.evaluators import *; "
         "print([name for name in ('jsonschema', 'regex', 'pydantic', 'asyncio', 'numpy', 'httpx') if name in sys.modules])"
     )
-    done = subprocess.run(  # noqa: S603  this interpreter, the code above
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"

@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def run(code: str, *arguments: object) -> str:
-    done = subprocess.run(  # noqa: S603  code from this file
+    done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""

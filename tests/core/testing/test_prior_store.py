@@ -91,7 +91,7 @@ def test_a_store_in_memory_fails_the_part_for_processes() -> None:
 
 def test_pytest_is_loaded_only_when_a_suite_is_asked_for() -> None:
     code = "import sys, loopllm.testing.store_writers as w; print('pytest' in sys.modules, 'hypothesis' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  code from this file
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
 
 
