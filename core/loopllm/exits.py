@@ -188,7 +188,7 @@ def reaches_threshold(config: LoopConfig, run: RunFacts) -> ExitReason | None:
 
 def hits_plateau(config: LoopConfig, run: RunFacts) -> ExitReason | None:
     """`convergence_delta`: two successive score changes were below `convergence_delta`."""
-    if len(run.scores) < 3:  # noqa: PLR2004 - two changes need three scores
+    if config.convergence_delta == 0.0 or len(run.scores) < 3:  # noqa: PLR2004 - two changes need three scores
         return None
     before, middle, last = run.scores[-3:]
     changes = abs(middle - before), abs(last - middle)

@@ -22,7 +22,6 @@ from loopllm.results import (
     OutputT,
     PromptT,
     RefinementResult,
-    Usage,
 )
 from loopllm.run_errors import as_evaluator_error, as_provider_error, describe, error_of
 from loopllm.snapshot import Ledger, dump_run, load_run
@@ -179,9 +178,8 @@ class Refinement(Generic[PromptT, OutputT]):
     # -- what came of a step ------------------------------------------------------------------------------------
 
     def _on_reply(self, reply: ModelReplied[OutputT]) -> None:
-        usage = self._priced(reply.usage)
         ledger = self._ledger
-        ledger.draft = reply if usage is reply.usage else replace(reply, usage=usage)
+        ledger.draft = reply if self.terms.config.prices is None else self._priced(reply)
         ledger.attempts = 0
         self._step = Evaluate(
             reply.output, self.task, ledger.call.iteration, self._time_left(ledger.elapsed_s)
@@ -235,8 +233,7 @@ class Refinement(Generic[PromptT, OutputT]):
         seconds: float,
         timed_out: bool = False,
     ) -> None:
-        ledger = self._ledger
-        ledger.close_round(result, passed=passed, error=error, seconds=seconds)
+        self._ledger.close_round(result, passed=passed, error=error, seconds=seconds)
         following = self._finish(self._out_of_time()) if timed_out else self._decide()
         self._move_on(following, scored=result is not None)
 
@@ -366,11 +363,12 @@ class Refinement(Generic[PromptT, OutputT]):
             "timeout_ms", f"the call in flight was interrupted after {passed:.0f} ms of {limit} ms"
         )
 
-    def _priced(self, usage: Usage) -> Usage:
-        prices = self.terms.config.prices
+    def _priced(self, reply: ModelReplied[OutputT]) -> ModelReplied[OutputT]:
+        prices, usage = self.terms.config.prices, reply.usage
         if prices is None or usage.cost is not None or usage.prompt_tokens is None:
-            return usage
-        return replace(usage, cost=prices.cost(usage.prompt_tokens, usage.completion_tokens or 0))
+            return reply
+        cost = prices.cost(usage.prompt_tokens, usage.completion_tokens or 0)
+        return replace(reply, usage=replace(usage, cost=cost))
 
     def _result(self, reason: ExitReason) -> RefinementResult[PromptT, OutputT]:
         ledger, records = self._ledger, tuple(self._ledger.records)

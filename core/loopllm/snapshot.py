@@ -101,9 +101,14 @@ class Ledger(Generic[PromptT, OutputT]):
             self.actions.append(record.action)
         self.scores.append(record.score)
         self.last_scored = record
-        best = self.best
-        if best is None or best.score is None or (record.passed, record.score) > (best.passed, best.score):
+        if self.best is None or _is_better(record, self.best):
             self.best = record
+
+
+def _is_better(record: IterationRecord[Any, Any], best: IterationRecord[Any, Any]) -> bool:
+    if record.passed != best.passed:
+        return record.passed
+    return (record.score or 0.0) > (best.score or 0.0)
 
 
 def dump_run(

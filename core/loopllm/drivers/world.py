@@ -59,4 +59,5 @@ class World(Generic[PromptT, OutputT]):
 
     def context_of(self, step: Evaluate[PromptT, OutputT]) -> Mapping[str, Any]:
         """Return what the evaluator is told about the run."""
-        return {"prompt": step.task, "iteration": step.iteration, **self.context}
+        facts: dict[str, Any] = {"prompt": step.task, "iteration": step.iteration}
+        return {**facts, **self.context} if self.context else facts
