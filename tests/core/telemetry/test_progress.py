@@ -1,0 +1,36 @@
+"""The progress line: what the loop is doing now, and the best score so far."""
+
+import io
+
+from rich.console import Console
+
+from loopllm import LoopedLLM
+from loopllm.providers.mock import MockLLMProvider
+from loopllm.telemetry.progress import ProgressLine
+
+
+class Recorded(ProgressLine):
+    """Keeps every text the line showed."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.shown: list[str] = []
+        update = self._status.update
+
+        def record(text: str) -> None:
+            self.shown.append(text)
+            update(text)
+
+        self._status.update = record  # type: ignore[method-assign, assignment]  # to see what is drawn
+
+
+def by_number(output: str) -> float:
+    return float(output)
+
+
+def test_the_line_names_the_call_and_the_best_score_so_far() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with Recorded(console) as line:
+        loop = LoopedLLM(MockLLMProvider(responses=["0.4", "0.9"]), observers=[line])
+        loop.refine("task", by_number)
+    assert line.shown == ["call 1 (first)", "call 2 (last), best so far 0.40", "done: quality_threshold"]
