@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := core loopllm_lc loopllm_li tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types imports unit bench clean
+.PHONY: help demo test check lint format types imports unit floor bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -29,10 +29,19 @@ help:  ## list the targets
 	@$(PIP) install --group test --group lint
 	@touch $@
 
+.venv-floor/made: pyproject.toml tests/floors.txt
+	@test -n "$(PYTHON)" || { echo "loopllm needs Python 3.11 or newer; set PYTHON=/path/to/it"; exit 1; }
+	@echo "installing the oldest versions that are supported (once) ..."
+	@$(PYTHON) -m venv .venv-floor
+	@.venv-floor/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.venv-floor/bin/python -m pip install --quiet --constraint tests/floors.txt \
+		--editable '.[langchain,llama-index,openrouter,ollama,cli,testing]' --group test
+	@touch $@
+
 demo: .venv/demo  ## the main job on a real model: a LangChain chain and a LlamaIndex engine, shared priors
 	@$(BIN)/python examples/demo.py
 
-test: check unit  ## everything: lint, format, types, import contracts, all tests
+test: check floor unit  ## everything: lint, format, types, import contracts, the oldest and the newest frameworks, all tests
 
 check: lint types imports  ## what needs no model: lint, format, types, import contracts
 
@@ -46,7 +55,7 @@ format: .venv/test  ## mend what the formatter and the linter can mend
 
 types: .venv/test
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 imports: .venv/test
 	$(BIN)/lint-imports
@@ -54,10 +63,13 @@ imports: .venv/test
 unit: .venv/test
 	$(BIN)/python -m pytest
 
+floor: .venv-floor/made  ## the adapters' tests on the oldest supported frameworks, without the real model
+	.venv-floor/bin/python -m pytest -m "not real_model" tests/loopllm_lc tests/loopllm_li
+
 bench: .venv/test  ## the measurements that README quotes
 	$(BIN)/python benchmarks/loop_overhead.py
 	$(BIN)/python benchmarks/concurrency.py
 	$(BIN)/python benchmarks/import_time.py
 
 clean:  ## remove what was set up
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .venv-floor .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
