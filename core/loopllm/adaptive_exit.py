@@ -1,0 +1,109 @@
+"""The exit that learns: stop when another call is not expected to be worth its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loopllm.adaptive_priors import AdaptivePriors
+from loopllm.priors.policy import Policy
+from loopllm.priors.run_state import complete_scores
+from loopllm.priors.worth import Objective
+from loopllm.results import ExitReason
+
+
+class BayesianExitCondition:
+    """An exit condition backed by what runs have taught.
+
+    A run keeps the rule that it began with: the plan is looked up at iteration 1 and used until the next
+    iteration 1, so one condition may serve run after run.
+
+    Args:
+        priors: What has been learned.
+        task_type: Your name for the kind of task.
+        model_id: The model.
+        quality_threshold: The score that is good enough.
+        objective: `threshold`: value 1 when the best score reaches the threshold; `quality`: value = best score.
+        call_cost: Cost of one more call in the unit of that value.
+        max_iterations: The most calls of a run.
+        explore: May go on now and then in order to learn; bounded.
+        seed: Of the exploration.
+        judge_sd: Test-retest standard deviation of the evaluator's scores; None: it is learned; 0: it never errs.
+        continue_probability_threshold: Also stop when the probability that another call improves is below this;
+            None: that of the priors.
+    """
+
+    name = "bayesian_exit"
+
+    def __init__(
+        self,
+        priors: AdaptivePriors,
+        task_type: str,
+        model_id: str,
+        *,
+        quality_threshold: float = 0.8,
+        objective: Objective = "threshold",
+        call_cost: float = 0.05,
+        max_iterations: int = 8,
+        explore: bool = False,
+        seed: int = 0,
+        judge_sd: float | None = None,
+        continue_probability_threshold: float | None = None,
+    ) -> None:
+        self.priors = priors
+        self.task_type = task_type
+        self.model_id = model_id
+        self.quality_threshold = quality_threshold
+        self.objective: Objective = objective
+        self.call_cost = call_cost
+        self.max_iterations = max_iterations
+        self.explore = explore
+        self.seed = seed
+        self.judge_sd = judge_sd
+        self.continue_probability_threshold = (
+            priors.continue_probability_threshold
+            if continue_probability_threshold is None
+            else continue_probability_threshold
+        )
+        self._policy: Policy | None = None
+
+    def should_exit(
+        self, iteration: int, current_score: float, scores_so_far: Sequence[float]
+    ) -> ExitReason | None:
+        """Decide after a call.
+
+        Args:
+            iteration: Number of the call, the first is 1.
+            current_score: Its score in [0, 1].
+            scores_so_far: Scores of all calls of the run, with or without the current one.
+
+        Returns:
+            The reason to stop, or None to go on.
+        """
+        if iteration <= 1 or self._policy is None:
+            self._policy = self._plan()
+        decision = self._policy.decide(complete_scores(iteration, current_score, scores_so_far))
+        if decision.stop:
+            return ExitReason(self.name, decision.message)
+        least = self.continue_probability_threshold
+        if least and self._policy.acts and decision.probability_of_improvement < least:
+            return ExitReason(
+                self.name,
+                f"stopped: P(improvement) {decision.probability_of_improvement:.2f} is below {least:g}",
+            )
+        return None
+
+    def _plan(self) -> Policy:
+        return self.priors.policy(
+            self.task_type,
+            self.model_id,
+            objective=self.objective,
+            quality_threshold=self.quality_threshold,
+            call_cost=self.call_cost,
+            max_iterations=self.max_iterations,
+            explore=self.explore,
+            seed=self.seed,
+            judge_sd=self.judge_sd,
+        )
+
+    def __repr__(self) -> str:
+        return f"BayesianExitCondition({self.task_type!r}, {self.model_id!r}, call_cost={self.call_cost:g})"

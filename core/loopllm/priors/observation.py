@@ -1,0 +1,134 @@
+"""What the learning is told: a whole run, or one round of a live run.
+
+Rule 1: an observation is checked when it is made, so that nothing wrong ever reaches the statistics.
+Rule 2: the first call is iteration 1; `actions` names how calls 2, 3, ... were asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loopllm.errors import MisuseError
+from loopllm.results import UNKNOWN_USAGE, Usage
+
+USUAL_WAY = "last"
+"""The way of asking again that is meant when nobody says."""
+
+
+def _check_text(name: str, value: str) -> None:
+    if not isinstance(value, str) or not value:
+        raise MisuseError(f"{name} must be a non-empty string, got {value!r}")
+
+
+def _check_scores(scores: Sequence[float]) -> None:
+    if not len(scores):
+        raise MisuseError("scores must hold the score of at least one call")
+    for index, score in enumerate(scores):
+        if not 0.0 <= score <= 1.0:  # NaN fails this comparison too
+            raise MisuseError(f"scores[{index}] must be a number in [0, 1], got {score!r}")
+
+
+def _check_latencies(name: str, latencies: Sequence[float]) -> None:
+    for index, latency in enumerate(latencies):
+        if not 0.0 <= latency < float("inf"):
+            raise MisuseError(f"{name}[{index}] must be milliseconds >= 0, got {latency!r}")
+
+
+def _check_shape(actions: Sequence[str], threshold: float, maximum: int | None, calls: int) -> None:
+    if isinstance(actions, str) or not all(isinstance(action, str) and action for action in actions):
+        raise MisuseError(f"actions must be a sequence of non-empty names, got {actions!r}")
+    if len(actions) > max(0, calls - 1):
+        raise MisuseError(f"actions names how calls 2.. were asked: at most {calls - 1}, got {len(actions)}")
+    if not 0.0 <= threshold <= 1.0:
+        raise MisuseError(f"quality_threshold must be a number in [0, 1], got {threshold!r}")
+    if maximum is not None and maximum < 1:
+        raise MisuseError(f"max_iterations must be at least 1, got {maximum!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallObservation:
+    """A run that is over: what every call scored, and what it cost.
+
+    >>> CallObservation(task_type="sql", model_id="gpt-4o", scores=[0.3, 0.9]).reached
+    True
+
+    Args:
+        task_type: Your name for the kind of task.
+        model_id: The model, by the same name everywhere.
+        scores: Scores in [0, 1] of the calls, in order; never empty.
+        latencies_ms: Milliseconds of each call, or empty.
+        converged: Whether the run ended good enough; None: a score reached the threshold.
+        total_iterations: Calls made; None or the number of scores (a call without a score has none).
+        max_iterations: The budget the run had, or None.
+        quality_threshold: The score that was good enough.
+        actions: How calls 2, 3, ... were asked for (`last`, `best`, `deficiencies`, `fresh`, your own); missing
+            ones are taken as `last`.
+        usages: Tokens and money of each call, or empty.
+
+    Raises:
+        MisuseError: A field is out of its range; the message names it.
+    """
+
+    task_type: str
+    model_id: str
+    scores: Sequence[float]
+    latencies_ms: Sequence[float] = ()
+    converged: bool | None = None
+    total_iterations: int | None = None
+    max_iterations: int | None = None
+    quality_threshold: float = 0.8
+    actions: Sequence[str] = ()
+    usages: Sequence[Usage] = ()
+
+    def __post_init__(self) -> None:
+        _check_text("task_type", self.task_type)
+        _check_text("model_id", self.model_id)
+        _check_scores(self.scores)
+        _check_latencies("latencies_ms", self.latencies_ms)
+        _check_shape(self.actions, self.quality_threshold, self.max_iterations, len(self.scores))
+        if self.total_iterations is not None and self.total_iterations < len(self.scores):
+            raise MisuseError(
+                f"total_iterations must be at least the {len(self.scores)} scored calls, got {self.total_iterations}"
+            )
+
+    @property
+    def reached(self) -> bool:
+        """True when the run ended good enough."""
+        return max(self.scores) >= self.quality_threshold if self.converged is None else self.converged
+
+
+@dataclass(frozen=True, slots=True)
+class RoundObservation:
+    """One finished round of a run that may go on.
+
+    Args:
+        task_type: Your name for the kind of task.
+        model_id: The model, by the same name everywhere.
+        scores: All scores of the run so far, this round's last.
+        actions: How calls 2, 3, ... were asked for.
+        latency_ms: Milliseconds of this round's call, or None.
+        usage: Tokens and money of this round's call.
+        quality_threshold: The score that is good enough.
+        max_iterations: The budget of the run, or None.
+
+    Raises:
+        MisuseError: A field is out of its range; the message names it.
+    """
+
+    task_type: str
+    model_id: str
+    scores: Sequence[float]
+    actions: Sequence[str] = ()
+    latency_ms: float | None = None
+    usage: Usage = UNKNOWN_USAGE
+    quality_threshold: float = 0.8
+    max_iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("task_type", self.task_type)
+        _check_text("model_id", self.model_id)
+        _check_scores(self.scores)
+        if self.latency_ms is not None:
+            _check_latencies("latency_ms", (self.latency_ms,))
+        _check_shape(self.actions, self.quality_threshold, self.max_iterations, len(self.scores))

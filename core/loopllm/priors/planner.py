@@ -1,0 +1,197 @@
+"""When is one more call worth its cost: optimal stopping with recall, by backward induction.
+
+With v(b) the value of stopping at best score b, c the cost of a call and K the most calls,
+
+    V_K = v(b);   Q_k(b, m, way) = -c + sum_o p(o | way, m, b, k) V_{k+1}(b_o, m_o);   V_k = max(v(b), max_way Q_k)
+
+(DeGroot 1970, Optimal Statistical Decisions, chapters 12 and 13; search with recall: Weitzman 1979, Econometrica
+47:641). The best score that makes stopping as good as going on is the reservation score of that depth and momentum.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import mul
+from typing import Protocol
+
+from loopllm.priors.exploration import Price
+from loopllm.priors.run_state import (
+    BANDS,
+    DEPTH_EDGES,
+    DEPTHS,
+    FIRST_GAIN,
+    GAIN_MOMENTUM,
+    MOMENTA,
+    next_momentum,
+)
+from loopllm.priors.score_grid import ScoreGrid
+from loopllm.priors.tilting import Outlook
+
+
+class StopValue(Protocol):
+    """v: what it is worth to stop in a cell with a best score."""
+
+    @property
+    def by_cell(self) -> bool:
+        """False when the cell does not matter."""
+        ...
+
+    def __call__(self, cell: int, best: float) -> float:
+        """Value of stopping."""
+        ...
+
+
+GAINS = len(GAIN_MOMENTUM) - 1
+AFTER_STALL = tuple(tuple(next_momentum(m, o) for o in range(FIRST_GAIN)) for m in range(len(MOMENTA)))
+
+
+def momenta_at(depth: int) -> range:
+    """Momenta that a run can have after `depth` calls.
+
+    >>> [len(momenta_at(k)) for k in (1, 2, 3, 4, 9)]
+    [1, 7, 10, 13, 13]
+    """
+    return range(1) if depth == 1 else range(1, min(len(MOMENTA), 2 + 3 * depth))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What going on is worth.
+
+    Attributes:
+        grid: The best scores at which `ahead` is known.
+        ahead: `ahead[depth][momentum][node]`, the value of one more call and deciding well later, cost paid.
+        way: `way[depth][momentum][node]`, the way of asking that attains it; None when there is one only.
+        ways: The ways of asking.
+        horizon: The most calls a run may make.
+    """
+
+    grid: ScoreGrid
+    ahead: Mapping[int, Mapping[int, Sequence[float]]]
+    way: Mapping[int, Mapping[int, Sequence[int]]] | None
+    ways: Sequence[str]
+    horizon: int
+
+    def going_on(self, depth: int, momentum: int, best: float) -> float:
+        """Value of going on, cost paid, linear between the nodes."""
+        values = self.ahead[depth][momentum]
+        node, share = self.grid.place(best)
+        value = values[node]
+        return value if not share else value + share * (values[node + 1] - value)
+
+    def next_way(self, depth: int, momentum: int, best: float) -> str:
+        """The way of asking again that is worth most."""
+        if self.way is None:
+            return self.ways[0]
+        return self.ways[self.way[depth][momentum][self.grid.place(best)[0]]]
+
+
+def make_plan(
+    outlooks: Mapping[str, Outlook],
+    worth: StopValue,
+    prices: Mapping[str, Price],
+    horizon: int,
+    grid: ScoreGrid,
+) -> Plan:
+    """Backward induction from depth `horizon`.
+
+    Args:
+        outlooks: For each way of asking, the probabilities of the outcomes of one more call given the cell.
+        worth: v, what it is worth to stop in a cell with a best score.
+        prices: c, in the unit of `worth`, for each way of asking.
+        horizon: K, the most calls of a run.
+        grid: The nodes.
+
+    A call that makes the draft perfect half of the time, from 0, and costs 0.2 is worth 0.5 - 0.2 with one call left,
+    and 0.5 + 0.5 * 0.3 - 0.2 with two:
+
+    >>> from loopllm.priors.score_grid import score_grid
+    >>> coin = lambda cell: [0.5] + 10 * [0.0] + [0.5]
+    >>> from loopllm.priors.worth import Worth
+    >>> plan = make_plan({"last": coin}, Worth("quality", 1.0), {"last": lambda m, k: 0.2}, 3, score_grid(None))
+    >>> round(plan.going_on(2, 5, 0.0), 9), round(plan.going_on(1, 0, 0.0), 9)
+    (0.3, 0.45)
+    """
+    stopping = _Stopping(worth, grid)
+    value = {m: stopping.values(m, horizon) for m in range(len(MOMENTA))}
+    ahead: dict[int, dict[int, list[float]]] = {}
+    chosen: dict[int, dict[int, list[int]]] = {}
+    for depth in range(horizon - 1, 0, -1):
+        gains = _gain_values(value, grid)
+        ahead[depth], chosen[depth] = {}, {}
+        for m in momenta_at(depth):
+            cells = cells_at(m, depth)
+            stalls = [value[after] for after in AFTER_STALL[m]]
+            per_way = [
+                _one_way([look(cell) for cell in cells], stalls, gains, prices[way](m, depth), grid)
+                for way, look in outlooks.items()
+            ]
+            ahead[depth][m], chosen[depth][m] = _best_way(per_way)
+        value |= {m: list(map(max, stopping.values(m, depth), on)) for m, on in ahead[depth].items()}
+    return Plan(grid, ahead, chosen if len(outlooks) > 1 else None, tuple(outlooks), horizon)
+
+
+def cells_at(momentum: int, depth: int) -> list[int]:
+    """The cell of each band, at one momentum and depth."""
+    offset = bisect_left(DEPTH_EDGES, depth)
+    return [(momentum * BANDS + band) * DEPTHS + offset for band in range(BANDS)]
+
+
+class _Stopping:
+    """Values of stopping per node, each worked out once."""
+
+    def __init__(self, worth: StopValue, grid: ScoreGrid) -> None:
+        self._worth = worth
+        self._grid = grid
+        self._known: dict[int, list[float]] = {}
+
+    def values(self, momentum: int, depth: int) -> list[float]:
+        cells = cells_at(momentum, depth)
+        key = cells[0] if self._worth.by_cell else 0
+        known = self._known.get(key)
+        if known is None:
+            worth, grid = self._worth, self._grid
+            pairs = zip(grid.bands, grid.nodes, strict=True)
+            known = self._known[key] = [worth(cells[band], best) for band, best in pairs]
+        return known
+
+
+def _best_way(per_way: Sequence[list[float]]) -> tuple[list[float], list[int]]:
+    """The highest of several values per node, and whose it is."""
+    if len(per_way) == 1:
+        return per_way[0], []
+    columns = list(zip(*per_way, strict=True))
+    best = [max(column) for column in columns]
+    return best, [column.index(top) for column, top in zip(columns, best, strict=True)]
+
+
+def _gain_values(value: Mapping[int, Sequence[float]], grid: ScoreGrid) -> list[list[float]]:
+    """Mean value after each gaining outcome, per node; the last column is a perfect score."""
+    after = [value[m] for m in GAIN_MOMENTUM]
+    perfect = after[-1][-1]
+    rows: list[list[float]] = []
+    for landing in grid.landing[:-1]:
+        row = [sum([w * v[n] for n, w in weights]) for weights, v in zip(landing, after, strict=False)]
+        row.append(perfect)
+        rows.append(row)
+    rows.append([perfect] * (GAINS + 1))
+    return rows
+
+
+def _one_way(
+    rows: Sequence[Sequence[float]],
+    stalls: Sequence[Sequence[float]],
+    gains: Sequence[Sequence[float]],
+    call_cost: float,
+    grid: ScoreGrid,
+) -> list[float]:
+    """-c + expected value of the next state, per node; `rows[band]` are the probabilities of the outcomes."""
+    split = [(row[0], row[1], row[2], row[FIRST_GAIN:]) for row in rows]
+    return [
+        p0 * v0 + p1 * v1 + p2 * v2 + sum(map(mul, up, gain)) - call_cost
+        for (p0, p1, p2, up), v0, v1, v2, gain in zip(
+            [split[band] for band in grid.bands], *stalls, gains, strict=True
+        )
+    ]

@@ -1,0 +1,112 @@
+"""All that is kept under one key, as one additive vector.
+
+Three kinds of counters, told apart by the first letter of their name:
+
+    t/<generation>/<cell>/<outcome>/<way>   transitions, by way of asking again and by age (see `forgetting`)
+    d/<depth>/<what>                        sums per depth: runs seen, scores, gains, passes
+    s/<what>                                sums per run: runs, calls, milliseconds, tokens, money
+
+Every counter is a plain sum, so a merge is an addition, in any order, with the empty vector as identity. Nothing of the
+prior is in here: `s/runs` counts runs, and no run counts twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from loopllm.priors.counts import TransitionCounts
+
+Layer = tuple[int, str]
+"""Generation and way of asking."""
+
+
+class Statistics:
+    """The statistics of one key.
+
+    >>> one, two = Statistics(), Statistics()
+    >>> one.bump("s/runs"); two.bump("s/runs"); two.transition(0, "last", 8, 11)
+    >>> one.merge(two)
+    >>> sorted(one.counters().items())
+    [('s/runs', 2.0), ('t/0/8/11/last', 1.0)]
+    >>> Statistics.from_counters(one.counters()) == one
+    True
+
+    Attributes:
+        sums: Counters of the kinds `d/` and `s/`, by name.
+        layers: Transition counts by (generation, way).
+    """
+
+    __slots__ = ("layers", "sums")
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.layers: dict[Layer, TransitionCounts] = {}
+
+    def bump(self, name: str, by: float = 1.0) -> None:
+        """Add to a sum."""
+        self.sums[name] = self.sums.get(name, 0.0) + by
+
+    def transition(self, generation: int, way: str, cell: int, outcome: int, weight: float = 1.0) -> None:
+        """Count one transition."""
+        layer = self.layers.get((generation, way))
+        if layer is None:
+            layer = self.layers[generation, way] = TransitionCounts()
+        layer.add(cell, outcome, weight)
+
+    def get(self, name: str) -> float:
+        """A sum, 0 when nothing was added to it."""
+        return self.sums.get(name, 0.0)
+
+    @property
+    def runs(self) -> float:
+        """Runs counted."""
+        return self.get("s/runs")
+
+    def merge(self, other: Statistics) -> None:
+        """Add the other statistics, in place."""
+        for name, value in other.sums.items():
+            self.bump(name, value)
+        self.add_layers(other.layers)
+
+    def add_layers(self, layers: Mapping[Layer, TransitionCounts]) -> None:
+        """Add transition counts, in place."""
+        for layer, counts in layers.items():
+            have = self.layers.get(layer)
+            if have is None:
+                self.layers[layer] = TransitionCounts(counts.cells)
+                continue
+            have.merge(counts)
+            if not any(map(any, have.cells.values())):
+                del self.layers[layer]
+
+    def counters(self) -> dict[str, float]:
+        """The whole statistic as a sparse vector for a store; zeros are left out."""
+        named = {name: value for name, value in self.sums.items() if value}
+        for (generation, way), counts in self.layers.items():
+            for cell, outcome, count in counts.items():
+                named[f"t/{generation}/{cell}/{outcome}/{way}"] = count
+        return named
+
+    @classmethod
+    def from_counters(cls, counters: Mapping[str, float]) -> Statistics:
+        """Read a sparse vector back; counters of a newer version that are not understood are kept as sums."""
+        statistics = cls()
+        for name, value in counters.items():
+            parts = name.split("/", 4)
+            if parts[0] == "t" and len(parts) == 5:  # noqa: PLR2004  (the five parts of the name)
+                if value:
+                    statistics.transition(int(parts[1]), parts[4], int(parts[2]), int(parts[3]), value)
+            else:
+                statistics.bump(name, value)
+        return statistics
+
+    def __eq__(self, other: object) -> bool:
+        """Compare counter by counter; an absent counter is zero."""
+        if not isinstance(other, Statistics):
+            return NotImplemented
+        return self.counters() == other.counters()
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, so not a key
+
+    def __repr__(self) -> str:
+        return f"Statistics({self.runs:g} runs, {len(self.layers)} layers)"
