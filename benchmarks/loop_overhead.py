@@ -90,10 +90,10 @@ def observed_loop(iterations: int, loops: dict[int, LoopedLLM[Any, str]] = {}) -
     return ""
 
 
-def cpu_microseconds(function: Callable[[], object]) -> float:
+def cpu_microseconds(loop: Callable[[int], object], iterations: int) -> float:
     began = time.process_time()
     for _ in range(RUNS):
-        function()
+        loop(iterations)
     return (time.process_time() - began) / RUNS * 1e6
 
 
@@ -104,8 +104,8 @@ def measure() -> dict[str, dict[str, float]]:
     many = dict.fromkeys(loops, float("inf"))
     for _ in range(REPETITIONS):
         for name, loop in loops.items():
-            one[name] = min(one[name], cpu_microseconds(lambda loop=loop: loop(1)))
-            many[name] = min(many[name], cpu_microseconds(lambda loop=loop: loop(1 + EXTRA)))
+            one[name] = min(one[name], cpu_microseconds(loop, 1))
+            many[name] = min(many[name], cpu_microseconds(loop, 1 + EXTRA))
     per = {name: (many[name] - one[name]) / EXTRA for name in loops}
     return {
         name: {"us_per_run": one[name], "us_per_extra_iteration": per[name], "ratio": per[name] / per["bare"]}

@@ -88,7 +88,7 @@ class AdaptivePriors:
         self.mode: Mode = mode
         self.half_life = half_life
         self.continue_probability_threshold = least
-        self._store = _open_file(store_path) if store_path is not None else store
+        self._store = _opened(store_path) if store_path is not None else store
         self._lock = threading.RLock()
         self._known: dict[str, Statistics] = {}
         self._scopes: dict[tuple[str, str], Keys] = {}
@@ -101,11 +101,7 @@ class AdaptivePriors:
     @classmethod
     def open(cls, url: str, *, mode: Mode = "act") -> Self:
         """Open the store that a URL names (`redis://...`, `postgresql://...`, `sqlite:///...`, a path)."""
-        from loopllm import stores  # noqa: PLC0415  (a store's driver is loaded when a store is opened)
-
-        return cls(store=stores.open_store(url), mode=mode)
-
-    # Learning ------------------------------------------------------------------------------------------------------
+        return cls(store=_opened(url), mode=mode)
 
     def observe(self, observation: CallObservation) -> None:
         """Learn from a run that is over."""
@@ -332,7 +328,10 @@ class AdaptivePriors:
             reports = [self.report(task_type, model_id) for _, task_type, model_id in parts]
         return [report for report in reports if report.total_calls]
 
-    # The store -----------------------------------------------------------------------------------------------------
+    @property
+    def blocking(self) -> bool:
+        """Whether learning may wait for a disk or a network, so that it belongs into a thread on an event loop."""
+        return self._store is not None
 
     def flush(self) -> None:
         """Write what the store holds back, if it does."""
@@ -394,7 +393,7 @@ def _shipped() -> tuple[Archetype, ...]:
     return read_archetypes(json.loads(text))
 
 
-def _open_file(path: Path | str) -> PriorStore:
-    from loopllm.stores.json_file import JsonFileStore  # noqa: PLC0415  (a store is loaded when one is opened)
+def _opened(url_or_path: Path | str) -> PriorStore:
+    from loopllm.stores import open_store  # noqa: PLC0415  (a store's driver is loaded when a store is opened)
 
-    return JsonFileStore(path)
+    return open_store(url_or_path)

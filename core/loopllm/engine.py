@@ -352,7 +352,7 @@ class LoopedLLM(Generic[PromptT, OutputT]):
         return await asyncio.to_thread(self._prepare, *arguments)
 
     def _learner_blocks(self) -> bool:
-        return self.priors is not None and bool(getattr(self.priors, "blocking", True))
+        return self.priors is not None and self.priors.blocking
 
     def _terms(self, model: str | None, task_type: str) -> Terms[PromptT, OutputT]:
         model_id = model or self.provider.model_id or ""

@@ -1,0 +1,19 @@
+"""`LoopedRunnable` as a user's type checker sees it: it takes and gives what it binds; checked, never run."""
+
+from typing import assert_type
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+
+from loopllm.evaluators import LengthEvaluator
+from loopllm_lc import LoopedRunnable
+
+
+def drop_in(model: BaseChatModel) -> None:
+    looped = LoopedRunnable(bound=model, evaluator=LengthEvaluator(max_words=30))
+    assert_type(looped, LoopedRunnable[LanguageModelInput, AIMessage])
+    assert_type(looped.invoke("Hi"), AIMessage)
+    chain = ChatPromptTemplate.from_template("{topic}") | looped | StrOutputParser()
+    assert_type(chain.invoke({"topic": "tides"}), str)
