@@ -1,0 +1,138 @@
+"""The loop inside an agent, each draft and each verdict checkpointed by the agent's own graph."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, NotRequired
+
+from langchain.agents.middleware import hook_config
+from langchain.agents.middleware.types import AgentState, PrivateStateAttr
+from langchain_core.messages import AIMessage, RemoveMessage
+from langchain_core.runnables import RunnableConfig, RunnablePassthrough
+from langchain_core.runnables.config import ensure_config, set_config_context
+
+from loopllm.errors import MisuseError
+from loopllm.steps import CallModel, ModelReplied
+from loopllm_lc.accepting import loop_facts, signed
+from loopllm_lc.agent_calls import Request, Response
+from loopllm_lc.anatomy import Anatomy
+from loopllm_lc.asking import Asker
+from loopllm_lc.drafts import Draft
+from loopllm_lc.evaluating import bind_evaluator
+from loopllm_lc.graph_steps import UNTIL_JUDGED, NodeRun, Result, Run, Stretch
+from loopllm_lc.judging import Judge
+from loopllm_lc.loop_middleware import LoopMiddleware
+from loopllm_lc.progress import Progress
+from loopllm_lc.replies import calls_tools, finish_reason_of, is_refusal
+from loopllm_lc.scope import NOSTREAM, Scope
+from loopllm_lc.usage import usage_of
+
+
+class LoopAgentState(AgentState[Any]):
+    """The state of an agent with a checkpointed loop: `loopllm_run` is the run while it goes on, as plain data."""
+
+    loopllm_run: NotRequired[Annotated[dict[str, Any] | None, PrivateStateAttr]]
+
+
+class CheckpointedLoopMiddleware(LoopMiddleware):
+    """As `LoopMiddleware`, but each draft is a step of the agent: after a crash it goes on and pays for none twice.
+
+    A draft that is not accepted is taken out of the history again; at the end the accepted one is there alone. It is
+    for answers in
+    text: with a `response_format` use `LoopMiddleware`. With priors it needs `model_id`.
+
+    Since a draft is written into the history before it is judged, `stream_mode="messages"` shows it, whole.
+
+    Args: as for `LoopMiddleware`; an evaluator is needed.
+    """
+
+    state_schema = LoopAgentState
+
+    def __init__(self, evaluator: Any, config: Any = None, **settings: Any) -> None:
+        super().__init__(evaluator, config, **settings)
+        if evaluator is None or (self.settings.priors is not None and self.settings.model_id is None):
+            raise MisuseError(
+                "CheckpointedLoopMiddleware needs an evaluator, and with priors also model_id=..."
+            )
+        self._evaluator = bind_evaluator(evaluator, has_parser=False)
+
+    def wrap_model_call(self, request: Request, handler: Callable[[Request], Response]) -> Response:
+        """Ask for the next draft, blocking."""
+        with set_config_context(_hidden()) as inside:
+            return inside.run(handler, self._next_request(request))
+
+    async def awrap_model_call(
+        self, request: Request, handler: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        """Ask for the next draft without blocking the event loop."""
+
+        async def ask() -> Response:
+            return await handler(self._next_request(request))
+
+        with set_config_context(_hidden()) as inside:
+            return await asyncio.create_task(ask(), context=inside)
+
+    @hook_config(can_jump_to=["model"])
+    def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Score the draft, blocking, and go back to the model or on."""
+        del runtime
+        if not _is_draft(state):
+            return {"loopllm_run": None}
+        stretch = self._stretch(awaits=False)
+        run = self._replied(stretch, state)
+        return _update(state, run, stretch.go(run))
+
+    @hook_config(can_jump_to=["model"])
+    async def aafter_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Score the draft without blocking the event loop, and go back to the model or on."""
+        del runtime
+        if not _is_draft(state):
+            return {"loopllm_run": None}
+        stretch = self._stretch(awaits=True)
+        run = self._replied(stretch, state)
+        return _update(state, run, await stretch.ago(run))
+
+    def _next_request(self, request: Request) -> Request:
+        data = _state_of(request.state).get("loopllm_run")
+        step = None if data is None else self._stretch(awaits=False).run_of(data, None).next_step()
+        return request.override(messages=step.prompt) if isinstance(step, CallModel) else request
+
+    def _stretch(self, *, awaits: bool) -> Stretch:
+        config = ensure_config()
+        scope = Scope(config, NodeRun(config, awaits=awaits))
+        asker = Asker(Anatomy(RunnablePassthrough(), "chat"), scope, model_id=self.settings.model_id)
+        judge = Judge(self._evaluator, scope, asker, None)
+        return Stretch(self.settings, asker, judge, Progress(scope), UNTIL_JUDGED)
+
+    def _replied(self, stretch: Stretch, state: Any) -> Run:
+        messages = state["messages"]
+        run = stretch.run_of(_state_of(state).get("loopllm_run"), list(messages[:-1]))
+        draft = Draft(messages[-1], messages[-1])
+        run.receive(ModelReplied(draft, usage_of(draft.message), 0.0, finish_reason_of(draft.message)))
+        return run
+
+
+def _hidden() -> RunnableConfig:
+    config = ensure_config()
+    config["tags"] = [*(config.get("tags") or []), NOSTREAM]
+    return config
+
+
+def _state_of(state: Any) -> Mapping[str, Any]:
+    return state if isinstance(state, Mapping) else vars(state)
+
+
+def _is_draft(state: Any) -> bool:
+    last = state["messages"][-1]
+    return isinstance(last, AIMessage) and not calls_tools(last) and not is_refusal(last)
+
+
+def _update(state: Any, run: Run, result: Result | None) -> dict[str, Any]:
+    last = state["messages"][-1]
+    if result is None:
+        return {"loopllm_run": run.to_dict(), "messages": [RemoveMessage(id=last.id)], "jump_to": "model"}
+    usages = [getattr(record.output.message, "usage_metadata", None) for record in result.iterations]
+    message = signed(result.output.message, usages, loop_facts(result))
+    others = [] if message.id == last.id else [RemoveMessage(id=last.id)]
+    return {"loopllm_run": None, "messages": [*others, message]}

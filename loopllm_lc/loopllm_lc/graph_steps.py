@@ -1,0 +1,119 @@
+"""How does a loop go on from a checkpoint? Cut at every draft and every verdict, each side written down as plain data.
+
+Rule 1: what a node is given is the state and nothing else, so one graph serves concurrent and resumed runs alike.
+Rule 2: the engine decides; here it is only stopped where a node ends, and set going where the next one begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import (
+    get_async_callback_manager_for_config,
+    get_callback_manager_for_config,
+)
+
+from loopllm.engine import LoopedLLM
+from loopllm.events import DraftReceived, Finished, LoopEvent, RoundStarted
+from loopllm.refinement import Refinement
+from loopllm.results import RefinementResult
+from loopllm_lc.asking import Asker
+from loopllm_lc.conversation import ChatFormat
+from loopllm_lc.drafts import Draft
+from loopllm_lc.engine_run import raising_originals
+from loopllm_lc.judging import Judge
+from loopllm_lc.progress import Progress
+from loopllm_lc.settings import LoopSettings
+
+Run = Refinement[Any, Draft]
+Result = RefinementResult[Any, Draft]
+
+
+class NodeRun:
+    """The run of a graph's node, as the parent of what happens in it.
+
+    Args:
+        config: The config that the node is given.
+        awaits: Whether the node is awaited.
+    """
+
+    def __init__(self, config: RunnableConfig, *, awaits: bool) -> None:
+        configured = get_async_callback_manager_for_config if awaits else get_callback_manager_for_config
+        self._manager: CallbackManager | AsyncCallbackManager = configured(config)
+        self.run_id = self._manager.parent_run_id
+
+    @property
+    def handlers(self) -> list[BaseCallbackHandler]:
+        """Who listens."""
+        return self._manager.handlers
+
+    def get_child(self, tag: str | None = None) -> CallbackManager | AsyncCallbackManager:
+        """Return a manager for a child run."""
+        child = self._manager.copy()
+        if tag is not None:
+            child.add_tags([tag], inherit=False)
+        return child
+
+
+class Stretch:
+    """The part of a run that one node performs.
+
+    Args:
+        settings: What the loop was told.
+        asker: Gets the drafts.
+        judge: Scores them.
+        progress: Is told what happens.
+        until: The kind of event that ends it; the end of the run does so too.
+    """
+
+    def __init__(
+        self,
+        settings: LoopSettings,
+        asker: Asker,
+        judge: Judge,
+        progress: Progress,
+        until: type[LoopEvent[Any, Any]] | Any,
+    ) -> None:
+        self._settings = settings
+        self._judge = judge
+        self._progress = progress
+        self._until = until
+        self._loop: LoopedLLM[Any, Draft] = settings.loop_over(asker, ChatFormat())
+
+    def run_of(self, data: Mapping[str, Any] | None, task: Any) -> Run:
+        """Return the run that was written down, or a new one."""
+        if data is None:
+            return self._loop.begin(task, task_type=self._settings.task_type)
+        return self._loop.restore(data, task_type=self._settings.task_type)
+
+    def go(self, run: Run) -> Result | None:
+        """Perform the stretch, blocking; return the result when the run is over."""
+        with raising_originals():
+            for event in self._loop.stream(run, self._judge, task_type=self._settings.task_type):
+                self._progress.tell_event(event)
+                if isinstance(event, Finished):
+                    return event.result
+                if isinstance(event, self._until):
+                    break
+        return None
+
+    async def ago(self, run: Run) -> Result | None:
+        """Perform the stretch without blocking the event loop."""
+        stream: Any = self._loop.astream(run, self._judge, task_type=self._settings.task_type)
+        with raising_originals():
+            async with aclosing(stream) as events:
+                async for event in events:
+                    await self._progress.atell_event(event)
+                    if isinstance(event, Finished):
+                        return event.result
+                    if isinstance(event, self._until):
+                        break
+        return None
+
+
+UNTIL_DRAFTED = DraftReceived
+UNTIL_JUDGED = RoundStarted

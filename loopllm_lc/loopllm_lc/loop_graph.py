@@ -1,0 +1,230 @@
+"""The loop as a LangGraph graph: draft, evaluate, and the edge back, each draft and each verdict checkpointed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
+
+from loopllm.config import LoopConfig
+from loopllm.errors import MisuseError
+from loopllm.results import EvaluationResult
+from loopllm_lc.accepting import loop_facts, signed, unreadable
+from loopllm_lc.anatomy import dissect
+from loopllm_lc.asking import UNREADABLE, Asker, unread
+from loopllm_lc.conversation import as_messages
+from loopllm_lc.drafts import Draft
+from loopllm_lc.evaluating import bind_evaluator
+from loopllm_lc.graph_steps import UNTIL_DRAFTED, UNTIL_JUDGED, NodeRun, Result, Run, Stretch
+from loopllm_lc.handoff import Handoff
+from loopllm_lc.judging import Judge
+from loopllm_lc.model_identity import model_id_of
+from loopllm_lc.progress import Progress
+from loopllm_lc.scope import Scope
+from loopllm_lc.settings import LoopSettings
+
+
+class LoopGraphState(TypedDict, total=False):
+    """The state of a loop graph.
+
+    Attributes:
+        messages: The conversation; its end is the task, and the accepted draft is added to it.
+        input: The input of a bound chain that begins with a prompt, instead of messages.
+        output: What the bound chain makes of the accepted draft.
+        loopllm: What the loop tells of itself: `iterations`, `score`, `exit_reason`, `best_iteration`, `trajectory`.
+        loopllm_run: The run while it goes on, as plain data; None when it is over.
+    """
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    input: Any
+    output: Any
+    loopllm: dict[str, Any]
+    loopllm_run: dict[str, Any] | None
+
+
+def loop_graph(
+    bound: Runnable[Any, Any],
+    evaluator: Any = None,
+    config: LoopConfig | None = None,
+    *,
+    priors: Any = None,
+    task_type: str = "default",
+    model_id: str | None = None,
+    exit_conditions: Sequence[Any] = (),
+) -> StateGraph[LoopGraphState]:
+    """Return a graph that refines: `loop_graph(model, evaluator).compile(checkpointer=...)`.
+
+    Each draft and each verdict is a step of its own, so a graph that was killed goes on from its checkpoint and asks
+    for no draft a second time that it already had. The graph of each round takes two steps of LangGraph's recursion
+    limit.
+
+    Args:
+        bound: A chat model, or `prompt | model | parser`: then give `{"input": ...}` instead of `{"messages": [...]}`.
+        evaluator: What `LoopedRunnable` takes as an evaluator; may be left out when `bound` ends in a parser.
+        config: Limits and settings; the time limit counts time at work, not time between a crash and the resumption.
+        priors: What earlier runs have taught.
+        task_type: Your name for the kind of task.
+        model_id: The model's name for learning, where the model does not tell it.
+        exit_conditions: Further conditions that end the loop.
+
+    Raises:
+        MisuseError: There is no chat model to be seen in `bound`, or nothing to score with.
+    """
+    settings = LoopSettings(
+        evaluator=evaluator,
+        config=config or LoopConfig(),
+        priors=priors,
+        task_type=task_type,
+        model_id=model_id,
+        exit_conditions=exit_conditions,
+    )
+    nodes = _Nodes(bound, settings)
+    graph = StateGraph(LoopGraphState)
+    graph.add_node("draft", RunnableLambda(nodes.draft, nodes.adraft, name="draft"))
+    graph.add_node("evaluate", RunnableLambda(nodes.evaluate, nodes.aevaluate, name="evaluate"))
+    graph.add_edge(START, "draft")
+    graph.add_conditional_edges("draft", after_draft, ["evaluate", END])
+    graph.add_conditional_edges("evaluate", after_evaluation, ["draft", END])
+    return graph
+
+
+def after_draft(state: LoopGraphState) -> str:
+    """Return where to go with a draft: to its evaluation, or out when there is nothing to judge."""
+    return END if state.get("loopllm_run") is None else "evaluate"
+
+
+def after_evaluation(state: LoopGraphState) -> str:
+    """Return where to go with a verdict: back for another draft, or out."""
+    return END if state.get("loopllm_run") is None else "draft"
+
+
+class _Nodes:
+    """What the nodes of a loop graph do; they keep nothing between calls."""
+
+    def __init__(self, bound: Runnable[Any, Any], settings: LoopSettings) -> None:
+        self._parts = dissect(bound)
+        if self._parts.kind != "chat":
+            raise MisuseError(
+                "loop_graph needs a chat model, or a chain with one in it: prompt | model | parser"
+            )
+        self._settings = settings
+        self._evaluator = bind_evaluator(settings.evaluator, has_parser=self._parts.tail is not None)
+
+    def draft(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
+        """Get one draft, blocking."""
+        asker, stretch = self._stretch(state, config, UNTIL_DRAFTED, awaits=False)
+        run = stretch.run_of(state.get("loopllm_run"), self._task(state, config))
+        asker.iteration = run.current_iteration
+        return self._drafted(run, stretch.go(run), asker.handoff)
+
+    async def adraft(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
+        """Get one draft without blocking the event loop."""
+        asker, stretch = self._stretch(state, config, UNTIL_DRAFTED, awaits=True)
+        run = stretch.run_of(state.get("loopllm_run"), await self._atask(state, config))
+        asker.iteration = run.current_iteration
+        return self._drafted(run, await stretch.ago(run), asker.handoff)
+
+    def evaluate(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
+        """Score the draft, blocking."""
+        _, stretch = self._stretch(state, config, UNTIL_JUDGED, awaits=False)
+        run = stretch.run_of(state.get("loopllm_run"), None)
+        return self._judged(run, stretch.go(run))
+
+    async def aevaluate(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
+        """Score the draft without blocking the event loop."""
+        _, stretch = self._stretch(state, config, UNTIL_JUDGED, awaits=True)
+        run = stretch.run_of(state.get("loopllm_run"), None)
+        return self._judged(run, await stretch.ago(run))
+
+    def _stretch(
+        self, state: LoopGraphState, config: RunnableConfig, until: Any, *, awaits: bool
+    ) -> tuple[Asker, Stretch]:
+        scope = Scope(config, NodeRun(config, awaits=awaits))
+        model_id = self._settings.model_id or model_id_of(self._parts.asked, config)
+        asker = Asker(self._parts.without_tail(), scope, model_id=model_id)
+        asker.passes_tools = self._parts.tail is None
+        judge = _ReadingJudge(self._evaluator, scope, asker, state.get("input") or state.get("messages"))
+        judge.tail = self._parts.tail
+        return asker, Stretch(self._settings, asker, judge, Progress(scope), until)
+
+    def _task(self, state: LoopGraphState, config: RunnableConfig) -> list[BaseMessage] | None:
+        if state.get("loopllm_run") is not None:
+            return None
+        head = self._parts.head
+        return as_messages(
+            state.get("messages", []) if head is None else head.invoke(state.get("input"), config)
+        )
+
+    async def _atask(self, state: LoopGraphState, config: RunnableConfig) -> list[BaseMessage] | None:
+        if state.get("loopllm_run") is not None:
+            return None
+        head = self._parts.head
+        if head is None:
+            return as_messages(state.get("messages", []))
+        return as_messages(await head.ainvoke(state.get("input"), config))
+
+    def _drafted(self, run: Run, result: Result | None, handoff: Handoff) -> Mapping[str, Any]:
+        if result is not None:
+            return self._finished(result)
+        if handoff.draft is None:
+            return {"loopllm_run": run.to_dict()}
+        facts = {
+            "iterations": run.current_iteration,
+            "score": None,
+            "exit_reason": handoff.reason,
+            "best_iteration": run.current_iteration,
+            "trajectory": [*(record.score for record in run.records), None],
+        }
+        usages = [*(record.output for record in run.records), handoff.draft]
+        return self._over(handoff.draft, facts, usages)
+
+    def _judged(self, run: Run, result: Result | None) -> Mapping[str, Any]:
+        return {"loopllm_run": run.to_dict()} if result is None else self._finished(result)
+
+    def _finished(self, result: Result) -> Mapping[str, Any]:
+        return self._over(result.output, loop_facts(result), [record.output for record in result.iterations])
+
+    def _over(self, draft: Draft, facts: dict[str, Any], drafts: Sequence[Draft]) -> Mapping[str, Any]:
+        read = read_by(self._parts.tail, draft)
+        if self._parts.tail is not None and read.fault:
+            raise unreadable(read, facts)
+        usages = [getattr(each.message, "usage_metadata", None) for each in drafts]
+        message = signed(draft.message, usages, facts)
+        output = message if self._parts.tail is None else read.value
+        return {"messages": [message], "output": output, "loopllm": facts, "loopllm_run": None}
+
+
+def read_by(tail: Runnable[Any, Any] | None, draft: Draft) -> Draft:
+    """Return the draft as what follows the model reads it."""
+    if tail is None:
+        return draft
+    try:
+        return Draft(tail.invoke(draft.message), draft.message)
+    except UNREADABLE as error:
+        return unread(draft, error)
+
+
+async def aread_by(tail: Runnable[Any, Any] | None, draft: Draft) -> Draft:
+    """Return the draft as what follows the model reads it, without blocking the event loop."""
+    if tail is None:
+        return draft
+    try:
+        return Draft(await tail.ainvoke(draft.message), draft.message)
+    except UNREADABLE as error:
+        return unread(draft, error)
+
+
+class _ReadingJudge(Judge):
+    """Reads a draft with what follows the model, then scores it: only the model's message is worth a checkpoint."""
+
+    tail: Runnable[Any, Any] | None = None
+
+    def evaluate(self, output: Draft, context: Mapping[str, Any] | None = None) -> EvaluationResult:
+        return super().evaluate(read_by(self.tail, output), context)
+
+    async def aevaluate(self, output: Draft, context: Mapping[str, Any] | None = None) -> EvaluationResult:
+        return await super().aevaluate(await aread_by(self.tail, output), context)

@@ -1,0 +1,80 @@
+"""What did the model say? Words, finish reason and refusals of a reply, whatever its provider calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, BaseMessageChunk
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages.utils import message_chunk_to_message
+
+_REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
+_REFUSALS = frozenset({"refusal", "content_filter", "safety"})
+
+
+def text_of(value: Any) -> str:
+    """Return the words of whatever a runnable returned: a message's text, a string itself, anything else as it prints.
+
+    >>> text_of(AIMessage([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes"}]))
+    'yes'
+    """
+    if isinstance(value, BaseMessage):
+        return str(value.text)
+    return value if isinstance(value, str) else str(value)
+
+
+def finish_reason_of(message: Any) -> str | None:
+    """Return why the model stopped writing, or None when it does not say."""
+    metadata = getattr(message, "response_metadata", None) or {}
+    for name in _REASONS:
+        if isinstance(metadata.get(name), str):
+            return str(metadata[name])
+    return None
+
+
+def is_refusal(message: Any) -> bool:
+    """Return True when the provider itself says that the model refused or was filtered.
+
+    >>> is_refusal(AIMessage("I cannot help.", additional_kwargs={"refusal": "I cannot help."}))
+    True
+    """
+    if not isinstance(message, AIMessage):
+        return False
+    if (finish_reason_of(message) or "").lower() in _REFUSALS or message.additional_kwargs.get("refusal"):
+        return True
+    blocks = message.content if isinstance(message.content, list) else []
+    return any(isinstance(block, Mapping) and block.get("type") == "refusal" for block in blocks)
+
+
+def calls_tools(message: Any) -> bool:
+    """Return True when the reply asks for tools to be called, readably or not."""
+    return isinstance(message, AIMessage) and bool(message.tool_calls or message.invalid_tool_calls)
+
+
+def whole(message: BaseMessage) -> BaseMessage:
+    """Return a message that is no longer a piece of a stream."""
+    return message_chunk_to_message(message) if isinstance(message, BaseMessageChunk) else message
+
+
+def merge_chunks(chunks: Sequence[AIMessageChunk]) -> AIMessage:
+    """Return the message that recorded chunks add up to, without usage.
+
+    The chunks' own addition fails on a usage that holds None or floats, so usage is summed apart.
+    """
+    bare = [chunk.model_copy(update={"usage_metadata": None}) for chunk in chunks]
+    message = whole(add_ai_message_chunks(*bare))
+    return message if isinstance(message, AIMessage) else AIMessage(text_of(message))
+
+
+def added_up(chunks: Sequence[Any]) -> Any:
+    """Return what streamed pieces amount to, as a sequence of runnables sees it: their sum, else the last one."""
+    if not chunks:
+        return None
+    total = chunks[0]
+    for chunk in chunks[1:]:
+        try:
+            total = total + chunk
+        except TypeError:
+            total = chunk
+    return total

@@ -1,0 +1,121 @@
+"""The loop inside an agent that goes on after a crash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+
+from loopllm import AdaptivePriors, LoopConfig, MisuseError
+from loopllm_lc import CheckpointedLoopMiddleware
+
+ASKED: Any = {"messages": [HumanMessage("How old is Al?")]}
+THREAD: Any = {"configurable": {"thread_id": "1"}}
+HOW = pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+
+
+@tool
+def lookup(name: str) -> str:
+    """Look a name up."""
+    return f"{name} is 9"
+
+
+async def run(agent: Any, how: Any, given: Any = ASKED, config: Any = THREAD) -> Any:
+    return agent.invoke(given, config) if how == "invoke" else await agent.ainvoke(given, config)
+
+
+@HOW
+async def test_only_the_accepted_draft_stays_in_the_history(scripted: Any, says_yes: Any, how: Any) -> None:
+    call = AIMessage("", tool_calls=[{"name": "lookup", "args": {"name": "Al"}, "id": "1"}])
+    model = scripted(call, "no", "never", "yes, Al is 9")
+    agent = create_agent(model, tools=[lookup], middleware=[CheckpointedLoopMiddleware(says_yes)])
+    state = await run(agent, how)
+    assert [message.type for message in state["messages"]] == ["human", "ai", "tool", "ai"]
+    answer = state["messages"][-1]
+    assert answer.text == "yes, Al is 9"
+    assert answer.response_metadata["loopllm"]["trajectory"] == [0.2, 0.2, 1.0]
+    assert answer.usage_metadata["total_tokens"] == 45
+    assert [message.type for message in model.seen[-1]] == ["human", "ai", "tool", "ai", "human"]
+    assert "loopllm_run" not in state
+
+
+@HOW
+async def test_an_earlier_better_draft_is_put_back(scripted: Any, how: Any) -> None:
+    """T28."""
+    scores = iter([0.6, 0.1, 0.2])
+    middleware = CheckpointedLoopMiddleware(lambda text: next(scores), LoopConfig(max_iterations=3))
+    state = await run(create_agent(scripted("good", "bad", "worse"), middleware=[middleware]), how)
+    assert [message.text for message in state["messages"]] == ["How old is Al?", "good"]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@HOW
+@pytest.mark.parametrize("killed_at", [1, 2, 3])
+async def test_after_a_crash_no_draft_is_paid_twice(
+    scripted: Any, says_yes: Any, how: Any, killed_at: Any
+) -> None:
+    judged: Any = []
+
+    def dying(text: Any) -> Any:
+        judged.append(text)
+        if len(judged) == killed_at:
+            raise Killed
+        return says_yes(text)
+
+    model, saver = scripted("no", "never", "yes"), InMemorySaver()
+    make = lambda: create_agent(model, middleware=[CheckpointedLoopMiddleware(dying)], checkpointer=saver)  # noqa: E731
+    with pytest.raises(Killed):
+        await run(make(), how)
+    state = await run(make(), how, None)
+    assert [message.text for message in state["messages"]] == ["How old is Al?", "yes"]
+    assert len(model.seen) == 3
+    assert state["messages"][-1].response_metadata["loopllm"]["trajectory"] == [0.2, 0.2, 1.0]
+
+
+@HOW
+async def test_a_thread_goes_on_with_the_next_question(scripted: Any, says_yes: Any, how: Any) -> None:
+    agent = create_agent(
+        scripted("no", "yes", "no", "yes again"),
+        middleware=[CheckpointedLoopMiddleware(says_yes)],
+        checkpointer=InMemorySaver(),
+    )
+    await run(agent, how)
+    state = await run(agent, how, {"messages": [HumanMessage("Sure?")]})
+    assert [message.text for message in state["messages"]] == ["How old is Al?", "yes", "Sure?", "yes again"]
+
+
+@HOW
+async def test_the_judge_stays_out_of_the_message_stream_and_drafts_appear_whole(
+    scripted: Any, how: Any
+) -> None:
+    """T8."""
+    judge = ChatPromptTemplate.from_template("{output}") | scripted("0.1", "0.9") | StrOutputParser()
+    agent = create_agent(scripted("bad one", "good two"), middleware=[CheckpointedLoopMiddleware(judge)])
+    if how == "invoke":
+        parts: Any = list(agent.stream(ASKED, stream_mode="messages"))
+    else:
+        parts = [part async for part in agent.astream(ASKED, stream_mode="messages")]
+    assert [message.text for message, _ in parts] == ["bad one", "good two"]
+
+
+def test_what_is_learned_is_kept_under_the_name_given(scripted: Any, says_yes: Any) -> None:
+    priors = AdaptivePriors()
+    middleware = CheckpointedLoopMiddleware(says_yes, priors=priors, task_type="ages", model_id="small")
+    create_agent(scripted("no", "yes"), middleware=[middleware]).invoke(ASKED)
+    report = priors.report("ages", "small")
+    assert (report.total_calls, report.model_calls) == (1, 2)
+
+
+@pytest.mark.parametrize("wrong", [{"evaluator": None}, {"evaluator": bool, "priors": AdaptivePriors()}])
+def test_what_it_needs_is_said_when_it_is_built(wrong: Any) -> None:
+    with pytest.raises(MisuseError, match="needs an evaluator"):
+        CheckpointedLoopMiddleware(**wrong)

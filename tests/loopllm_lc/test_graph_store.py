@@ -1,0 +1,104 @@
+"""Priors in LangGraph's own store."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypedDict
+
+import pytest
+from langgraph.graph import END, START, StateGraph
+from langgraph.store.memory import InMemoryStore
+
+from loopllm import AdaptivePriors, MisuseError
+from loopllm.testing import InProcessPriorStoreContract
+from loopllm_lc import GraphPriorStore, LoopedRunnable, priors_in
+
+
+class TestGraphPriorStore(InProcessPriorStoreContract):
+    @pytest.fixture
+    def store(self) -> Any:
+        return GraphPriorStore(InMemoryStore())
+
+
+def test_no_update_of_many_writers_is_lost() -> None:
+    """T26: reading, changing and writing one key kept 205 of 800."""
+    shared = InMemoryStore()
+
+    def work(_: Any) -> None:
+        handle = GraphPriorStore(shared)
+        for _ in range(50):
+            handle.merge({"a": {"runs": 1.0}, "b": {"runs": 2.0}})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert GraphPriorStore(shared).load("a") == {"runs": 400.0}
+    assert GraphPriorStore(shared).load("b") == {"runs": 800.0}
+
+
+def test_what_was_loaded_is_the_callers_own() -> None:
+    """T27: the in-memory store hands out its live dicts."""
+    store = GraphPriorStore(InMemoryStore())
+    store.merge({"a": {"runs": 1.0}})
+    store.load("a")["runs"] = 99.0
+    assert store.load("a") == {"runs": 1.0}
+
+
+def test_more_shards_than_a_page_are_all_read() -> None:
+    """LangGraph's search returns ten items unless told otherwise."""
+    shared = InMemoryStore()
+    for _ in range(230):
+        GraphPriorStore(shared).merge({"a": {"runs": 1.0}})
+    assert GraphPriorStore(shared).load("a") == {"runs": 230.0}
+    assert list(GraphPriorStore(shared).keys()) == ["a"]
+
+
+def test_a_named_shard_goes_on_where_it_was() -> None:
+    shared = InMemoryStore()
+    for _ in range(3):
+        GraphPriorStore(shared, shard="worker-1").merge({"a": {"runs": 1.0}})
+    assert GraphPriorStore(shared).load("a") == {"runs": 3.0}
+    assert len(shared.search(("loopllm", "priors"))) == 1
+
+
+def test_two_workers_learn_from_each_other(scripted: Any, says_yes: Any) -> None:
+    shared = InMemoryStore()
+    first, second = (AdaptivePriors(store=GraphPriorStore(shared)) for _ in range(2))
+    model = scripted("yes", model_name="small")
+    LoopedRunnable(bound=model, evaluator=says_yes, priors=first).invoke("?")
+    assert second.report("default", "small").total_calls == 1
+
+
+class State(TypedDict, total=False):
+    answer: str
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+async def test_a_node_reaches_the_priors_of_its_graph(scripted: Any, says_yes: Any, how: Any) -> None:
+    model = scripted("yes", model_name="small")
+
+    def answer(state: Any) -> Any:
+        looped = LoopedRunnable(bound=model, evaluator=says_yes, priors=priors_in(), task_type="t")
+        return {"answer": looped.invoke("?").text}
+
+    async def aanswer(state: Any) -> Any:
+        looped = LoopedRunnable(bound=model, evaluator=says_yes, priors=priors_in(), task_type="t")
+        return {"answer": (await looped.ainvoke("?")).text}
+
+    store = InMemoryStore()
+    builder = StateGraph(State)
+    builder.add_node("answer", answer if how == "invoke" else aanswer)
+    builder.add_edge(START, "answer")
+    builder.add_edge("answer", END)
+    graph = builder.compile(store=store)
+    if how == "invoke":
+        graph.invoke({})
+    else:
+        await asyncio.gather(*(graph.ainvoke({}) for _ in range(3)))
+    assert priors_in(store).report("t", "small").total_calls == (1 if how == "invoke" else 3)
+    assert priors_in(store) is priors_in(store)
+
+
+def test_without_a_store_it_says_how_to_get_one() -> None:
+    with pytest.raises(MisuseError, match="compile"):
+        priors_in()

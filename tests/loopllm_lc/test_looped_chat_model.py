@@ -1,0 +1,191 @@
+"""The loop where a chat model is demanded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.tools import tool
+from pydantic import BaseModel, ValidationError
+
+from loopllm import AdaptivePriors, LoopConfig
+from loopllm.evaluators import LengthEvaluator
+from loopllm_lc import LoopedChatModel, LoopedRunnable
+
+USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+
+
+def told(text: Any) -> Any:
+    return AIMessage(text, usage_metadata=USAGE, response_metadata={"model_name": "small"})
+
+
+async def call(model: Any, how: Any, given: Any, config: Any = None) -> Any:
+    if how == "invoke":
+        return model.invoke(given, config)
+    if how == "ainvoke":
+        return await model.ainvoke(given, config)
+    pieces = (
+        list(model.stream(given, config))
+        if how == "stream"
+        else [p async for p in model.astream(given, config)]
+    )
+    assert all(isinstance(piece, AIMessageChunk) for piece in pieces)
+    total = pieces[0]
+    for piece in pieces[1:]:
+        total = total + piece
+    return total
+
+
+HOW = pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+
+
+@HOW
+async def test_the_accepted_draft_comes_back_and_tokens_are_counted_once(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    """T21."""
+    counter = UsageMetadataCallbackHandler()
+    model = LoopedChatModel(bound=scripted(told("no"), told("yes it is")), evaluator=says_yes)
+    message = await call(model, how, "Agree.", {"callbacks": [counter]})
+    assert message.text == "yes it is"
+    assert message.usage_metadata["total_tokens"] == 30
+    assert counter.usage_metadata["small"]["total_tokens"] == 30
+    assert message.response_metadata["loopllm"]["trajectory"] == [0.2, 1.0]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+async def test_the_whole_loop_is_one_model_run_with_its_evaluations_below(
+    scripted: Any, says_yes: Any, recorder: Any, how: Any
+) -> None:
+    model = LoopedChatModel(bound=scripted("no", "yes"), evaluator=says_yes)
+    await call(model, how, "Agree.", {"callbacks": [recorder]})
+    models = [run for run in recorder.runs.values() if run["kind"] == "model"]
+    assert [run["name"] for run in models] == ["LoopedChatModel"]
+    assert [recorder.parent_name(run) for run in recorder.named("evaluate")] == ["LoopedChatModel"] * 2
+    assert [name for name, _ in recorder.events][-1] == "loopllm.exit"
+
+
+@HOW
+async def test_the_models_own_error_passes_through(scripted: Any, how: Any) -> None:
+    model = LoopedChatModel(bound=scripted(ZeroDivisionError("boom")), evaluator=lambda text: 1.0)
+    with pytest.raises(ZeroDivisionError):
+        await call(model, how, "?")
+
+
+def test_two_loops_with_other_evaluators_share_no_cache_entry(scripted: Any) -> None:
+    """T22: a key that does not know the evaluator gives one loop's accepted draft to the other."""
+    cache = InMemoryCache()
+    bound = scripted("no", "no", "yes")
+    easy = LoopedChatModel(bound=bound, evaluator=lambda text: 1.0, cache=cache)
+    hard = LoopedChatModel(bound=bound, evaluator=lambda text: float(text == "yes"), cache=cache)
+    assert [easy.invoke("Agree.").text, hard.invoke("Agree.").text] == ["no", "yes"]
+    assert [easy.invoke("Agree.").text, hard.invoke("Agree.").text] == ["no", "yes"]
+    assert len(bound.seen) == 3
+
+
+def test_two_loops_with_equal_settings_share_a_cache(scripted: Any) -> None:
+    cache = InMemoryCache()
+    bound = scripted("one two")
+    for words in (2, 2, 9):
+        LoopedChatModel(bound=bound, evaluator=LengthEvaluator(max_words=words), cache=cache).invoke("?")
+    assert len(bound.seen) == 2
+
+
+def test_the_bound_models_profile_and_names_are_its_own(scripted: Any) -> None:
+    bound = scripted("hi", model_name="small", profile={"structured_output": True})
+    model = LoopedChatModel(bound=bound, evaluator=bool)
+    assert model.profile == {"structured_output": True}
+    assert model._get_ls_params()["ls_model_name"] == "small"
+
+
+def test_what_is_learned_is_kept_under_the_bound_models_name(scripted: Any, says_yes: Any) -> None:
+    priors = AdaptivePriors()
+    bound = scripted("no", "yes", model_name="small")
+    LoopedChatModel(bound=bound, evaluator=says_yes, priors=priors).invoke("Agree.")
+    assert priors.report("default", "small").total_calls == 1
+
+
+def test_settings_given_here_reach_the_bound_model(scripted: Any) -> None:
+    bound = scripted("hi")
+    LoopedChatModel(bound=bound, evaluator=lambda text: 1.0, temperature=0.3, stop=["END"]).invoke(
+        "?", max_tokens=7
+    )
+    assert bound.seen_kwargs[0] == {"temperature": 0.3, "stop": ["END"], "max_tokens": 7}
+
+
+def test_an_unknown_setting_is_refused(scripted: Any) -> None:
+    """T17."""
+    misspelt: Any = {"treshold": 0.9}
+    with pytest.raises(ValidationError, match="treshold"):
+        LoopedChatModel(bound=scripted("hi"), evaluator=bool, **misspelt)
+
+
+def test_a_structure_is_asked_for_until_it_can_be_read(scripted: Any) -> None:
+    good = AIMessage("", tool_calls=[{"name": "Person", "args": {"name": "Al", "age": 9}, "id": "1"}])
+    model = LoopedChatModel(bound=scripted("who?", good), evaluator=lambda text: 0.1)
+    assert model.with_structured_output(Person).invoke("?") == Person(name="Al", age=9)
+
+
+@tool
+def lookup(name: str) -> str:
+    """Look a name up."""
+    return f"{name} is 9"
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+async def test_an_agent_can_use_it_as_its_model(scripted: Any, says_yes: Any, how: Any) -> None:
+    """T34: a plain Runnable fails there as soon as there are tools."""
+    call_tool = AIMessage("", tool_calls=[{"name": "lookup", "args": {"name": "Al"}, "id": "1"}])
+    bound = scripted(call_tool, "no", "yes, Al is 9")
+    agent = create_agent(LoopedChatModel(bound=bound, evaluator=says_yes), tools=[lookup])
+    given: Any = {"messages": [HumanMessage("How old is Al?")]}
+    state = agent.invoke(given) if how == "invoke" else await agent.ainvoke(given)
+    assert [message.type for message in state["messages"]] == ["human", "ai", "tool", "ai"]
+    assert state["messages"][-1].text == "yes, Al is 9"
+    assert bound.seen_kwargs[0]["tools"]
+
+
+def test_a_looped_runnable_works_as_an_agents_model_too(scripted: Any, says_yes: Any) -> None:
+    """T34."""
+    call_tool = AIMessage("", tool_calls=[{"name": "lookup", "args": {"name": "Al"}, "id": "1"}])
+    looped: Any = LoopedRunnable(bound=scripted(call_tool, "no", "yes, Al is 9"), evaluator=says_yes)
+    state = create_agent(looped, tools=[lookup]).invoke({"messages": [HumanMessage("How old is Al?")]})
+    assert [message.type for message in state["messages"]] == ["human", "ai", "tool", "ai"]
+    assert state["messages"][-1].text == "yes, Al is 9"
+
+
+@pytest.mark.parametrize("how", ["stream", "astream"])
+async def test_what_stands_beside_a_chunk_is_kept(scripted: Any, how: Any) -> None:
+    """The finish reason and the model's name come in a chunk's `generation_info`, not in its message."""
+    from langchain_core.outputs import ChatGenerationChunk
+
+    beside = {"finish_reason": "stop", "model_name": "small-2026"}
+    scripted_model: Any = type(scripted("x"))
+
+    class Beside(scripted_model):  # type: ignore[misc]  # the fixture's class is not known here
+        def _stream(self, *args: Any, **kwargs: Any) -> Any:
+            yield ChatGenerationChunk(message=AIMessageChunk(content="hi"))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=""), generation_info=beside)
+
+        async def _astream(self, *args: Any, **kwargs: Any) -> Any:
+            for chunk in self._stream():
+                yield chunk
+
+    message = await call(LoopedChatModel(bound=Beside(replies=["x"]), evaluator=lambda text: 1.0), how, "?")
+    assert {name: message.response_metadata[name] for name in beside} == beside
+
+
+def test_the_loop_ends_when_its_time_is_up(scripted: Any) -> None:
+    model = LoopedChatModel(
+        bound=scripted("late", delay=2.0), evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50)
+    )
+    assert model.invoke("?").response_metadata["loopllm"]["exit_reason"] == "timeout_ms"

@@ -1,0 +1,140 @@
+"""A LangChain model behind `LoopedLLM`: text in, text out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from langchain_core.language_models import FakeListLLM
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_openai import ChatOpenAI
+
+from loopllm import AdaptivePriors, CallTimeoutError, LoopConfig, LoopedLLM, MisuseError, as_provider
+from loopllm.providers.base import Provider
+from loopllm.results import Usage
+from loopllm_lc import LangChainProvider
+
+
+def test_a_chat_model_given_to_the_loop_works_with_text(scripted: Any, says_yes: Any) -> None:
+    result = LoopedLLM(scripted("no", "yes")).refine("Agree.", says_yes)
+    assert result.output == "yes"
+    assert result.metrics.usage == Usage(20, 10)
+
+
+async def test_a_chat_model_given_to_the_loop_works_awaited(scripted: Any, says_yes: Any) -> None:
+    result = await LoopedLLM(scripted("no", "yes")).arefine("Agree.", says_yes)
+    assert result.output == "yes"
+
+
+def test_the_loop_wraps_a_chat_model_by_itself(scripted: Any) -> None:
+    provider = as_provider(scripted("hi", model_name="small"))
+    assert isinstance(provider, LangChainProvider)
+    assert isinstance(provider, Provider)
+    assert provider.model_id == "small"
+
+
+def test_a_string_and_a_conversation_reach_the_model_as_messages(scripted: Any) -> None:
+    model = scripted("hi")
+    provider = LangChainProvider(model)
+    provider.complete("Hello")
+    provider.complete([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}])
+    assert model.seen == [[HumanMessage("Hello")], [SystemMessage("Be brief."), HumanMessage("Hello")]]
+
+
+def test_only_the_words_of_a_message_are_its_text(scripted: Any) -> None:
+    blocks: Any = [
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "text", "text": "forty-two"},
+    ]
+    assert LangChainProvider(scripted(AIMessage(blocks))).complete("?").content == "forty-two"
+
+
+def test_the_finish_reason_and_the_servers_model_name_are_kept(scripted: Any) -> None:
+    message = AIMessage("cut", response_metadata={"finish_reason": "length", "model_name": "small-2026"})
+    completion = LangChainProvider(scripted(message)).complete("?")
+    assert (completion.finish_reason, completion.model) == ("length", "small-2026")
+
+
+def test_a_model_asked_for_by_name_is_passed_on(scripted: Any) -> None:
+    model = scripted("hi", model_name="small")
+    LangChainProvider(model).complete("?", model="large")
+    assert model.seen_kwargs[0]["model"] == "large"
+
+
+def test_a_text_model_is_a_provider_too() -> None:
+    assert LangChainProvider(FakeListLLM(responses=["plain"])).complete("?").content == "plain"
+
+
+def test_a_blocking_call_is_given_up_at_its_deadline(scripted: Any) -> None:
+    began = time.perf_counter()
+    with pytest.raises(CallTimeoutError):
+        LangChainProvider(scripted("late", delay=3.0)).complete("?", timeout=0.05)
+    assert time.perf_counter() - began < 0.5
+
+
+async def test_an_awaited_call_is_given_up_at_its_deadline(scripted: Any) -> None:
+    began = time.perf_counter()
+    with pytest.raises(CallTimeoutError):
+        await LangChainProvider(scripted("late", delay=3.0)).acomplete("?", timeout=0.05)
+    assert time.perf_counter() - began < 0.5
+
+
+async def test_awaited_calls_do_not_block_each_other(scripted: Any) -> None:
+    provider = LangChainProvider(scripted("hi", delay=0.2))
+    began = time.perf_counter()
+    await asyncio.gather(*(provider.acomplete("?") for _ in range(20)))
+    assert time.perf_counter() - began < 1.0
+
+
+def test_a_stream_adds_up_to_the_reply(scripted: Any) -> None:
+    chunks = list(LangChainProvider(scripted("one two three")).stream("?"))
+    assert "".join(chunk.text for chunk in chunks) == "one two three"
+    assert sum((chunk.usage for chunk in chunks), Usage()) == Usage(10, 5)
+
+
+async def test_an_awaited_stream_adds_up_to_the_reply(scripted: Any) -> None:
+    provider = LangChainProvider(scripted("one two three"))
+    assert "".join([chunk.text async for chunk in provider.astream("?", timeout=5)]) == "one two three"
+
+
+async def test_an_awaited_stream_is_given_up_at_its_deadline(scripted: Any) -> None:
+    with pytest.raises(CallTimeoutError):
+        async for _ in LangChainProvider(scripted("late", delay=3.0)).astream("?", timeout=0.05):
+            pass
+
+
+def test_calls_made_inside_a_chain_are_its_children_even_in_the_deadlines_thread(
+    scripted: Any, recorder: Any, says_yes: Any
+) -> None:
+    loop = LoopedLLM(scripted("no", "yes"), LoopConfig(timeout_ms=5000))
+    chain = RunnableLambda(lambda task: loop.refine(task, says_yes).output).with_config(run_name="outer")
+    chain.invoke("Agree.", {"callbacks": [recorder]})
+    models = [run for run in recorder.runs.values() if run["kind"] == "model"]
+    assert [recorder.parent_name(run) for run in models] == ["outer", "outer"]
+
+
+def test_the_models_own_error_passes_through(scripted: Any) -> None:
+    with pytest.raises(ZeroDivisionError):
+        LangChainProvider(scripted(ZeroDivisionError("boom"))).complete("?")
+
+
+def test_a_key_is_in_no_repr() -> None:
+    provider = LangChainProvider(ChatOpenAI(model="gpt-4o", api_key="sk-very-secret"))
+    assert "sk-very-secret" not in repr(provider) + str(vars(provider))
+    assert "gpt-4o" in repr(provider)
+
+
+def test_something_else_is_refused_by_name() -> None:
+    with pytest.raises(MisuseError, match="got str"):
+        LangChainProvider("gpt-4o")  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_a_nameless_model_cannot_learn_until_it_is_named(scripted: Any, says_yes: Any) -> None:
+    priors = AdaptivePriors()
+    with pytest.raises(MisuseError, match="model"):
+        LoopedLLM(scripted("yes"), priors=priors).refine("Agree.", says_yes)
+    LoopedLLM(LangChainProvider(scripted("yes"), model_id="mine"), priors=priors).refine("Agree.", says_yes)
+    assert priors.report("default", "mine").total_calls == 1
