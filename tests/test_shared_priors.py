@@ -1,6 +1,5 @@
 """One model reached through two frameworks has one name, so what one learns serves the other."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +52,8 @@ def llm(server: LocalProvider) -> OpenAILike:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "priors.json"
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "priors.json"
 
 
 def test_the_model_has_one_name_however_it_is_reached(
