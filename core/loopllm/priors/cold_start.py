@@ -14,6 +14,7 @@ each cluster smoothed towards coarser ones. That later calls succeed less often 
 times after the first call in public collections of runs) set the range of the verifier's hazards. Where the
 judge errs the truth is known in a simulation, so that the `judged` archetypes also carry by how much the best observed
 score exceeds the true quality of that draft. An extra archetype `any` with a tiny weight covers every cell.
+`benchmarks/cold_start` makes the file again: `PYTHONPATH=core python -m benchmarks.cold_start.fit --check`.
 """
 
 from __future__ import annotations
