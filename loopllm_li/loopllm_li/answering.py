@@ -1,0 +1,110 @@
+"""The edge of an answering loop: asks a query engine, and asks it again with feedback. One object a run.
+
+Rule 1: what is embedded and retrieved is always the caller's query; feedback reaches only whoever writes
+the answer.
+Rule 2: a prompt shows one earlier answer, cut to a bounded length, so that no prompt grows with the rounds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
+from llama_index.core.query_engine import TransformQueryEngine
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from loopllm.providers.base import Completion
+from loopllm.providers.deadline import await_within, call_within
+from loopllm_li.answer_rounds import AnswerAttempt
+from loopllm_li.answers import Answer, aanswer_of, answer_of
+from loopllm_li.bundles import plain
+from loopllm_li.transform_engine import LoopedTransformQueryEngine, answers_from_nodes
+
+DEFAULT_REVISION_PROMPT = PromptTemplate("{query_str}\n\n{revision}")
+"""Variables: `query_str`, the caller's words, and `revision`, the earlier answer if shown and its faults."""
+
+LONGEST_SHOWN = 4000
+"""Characters of an earlier answer that are shown."""
+
+
+class Answering:
+    """The provider of one answering run.
+
+    Args:
+        engine: The query engine.
+        revision_prompt: How a question with feedback is written.
+        model_id: The name of the engine's model, or None.
+    """
+
+    def __init__(
+        self, engine: BaseQueryEngine, revision_prompt: BasePromptTemplate, model_id: str | None
+    ) -> None:
+        self.model_id = model_id
+        self._engine = engine
+        self._prompt = revision_prompt
+        self._keeps_nodes = can_rewrite_only(engine)
+        self._nodes: Sequence[NodeWithScore] | None = None
+
+    def complete(
+        self, prompt: AnswerAttempt, model: str | None = None, *, timeout: float | None = None
+    ) -> Completion[Answer]:
+        """Answer, blocking at most `timeout` seconds."""
+        del model  # the engine has its own
+        began = time.perf_counter()
+        answer = call_within(timeout, self._ask, prompt)
+        return Completion(answer, latency_ms=(time.perf_counter() - began) * 1000.0)
+
+    async def acomplete(
+        self, prompt: AnswerAttempt, model: str | None = None, *, timeout: float | None = None
+    ) -> Completion[Answer]:
+        """Answer without blocking the event loop."""
+        del model
+        began = time.perf_counter()
+        answer = await await_within(timeout, self._aask(prompt))
+        return Completion(answer, latency_ms=(time.perf_counter() - began) * 1000.0)
+
+    def _ask(self, prompt: AnswerAttempt) -> Answer:
+        bundle = self._bundle(prompt)
+        if self._nodes is None:
+            return self._kept(answer_of(self._engine.query(bundle)))
+        return answer_of(self._engine.synthesize(bundle, list(self._nodes)))
+
+    async def _aask(self, prompt: AnswerAttempt) -> Answer:
+        bundle = self._bundle(prompt)
+        if self._nodes is None:
+            return self._kept(await aanswer_of(await self._engine.aquery(bundle)))
+        return await aanswer_of(await self._engine.asynthesize(bundle, list(self._nodes)))
+
+    def _bundle(self, prompt: AnswerAttempt) -> QueryBundle:
+        original = plain(prompt.original)
+        parts = []
+        if prompt.earlier is not None:
+            parts.append(f"Your previous answer:\n{_cut(prompt.earlier)}")
+        if prompt.feedback is not None:
+            parts.append(prompt.feedback)
+        if not parts:
+            return original
+        words = self._prompt.format(query_str=original.query_str, revision="\n\n".join(parts))
+        return QueryBundle(words, original.image_path, list(original.embedding_strs), original.embedding)
+
+    def _kept(self, answer: Answer) -> Answer:
+        if self._keeps_nodes and answer.source_nodes:
+            self._nodes = answer.source_nodes
+        return answer
+
+
+def can_rewrite_only(engine: Any) -> bool:
+    """Say whether an engine can write another answer from the nodes it has found.
+
+    A plain `TransformQueryEngine` would run its transform over the feedback.
+    """
+    if isinstance(engine, TransformQueryEngine) and not isinstance(engine, LoopedTransformQueryEngine):
+        return False
+    return isinstance(engine, BaseQueryEngine) and answers_from_nodes(engine)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} [...]"

@@ -1,0 +1,128 @@
+"""A metadata extractor that loops its model for every node, for ingestion pipelines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import LLMMetadata
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
+from llama_index.core.extractors import BaseExtractor
+from llama_index.core.llms import LLM
+from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
+from llama_index.core.schema import BaseNode, TextNode
+
+from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
+from loopllm.errors import MisuseError
+from loopllm.evaluators import as_evaluator
+from loopllm.providers.base import TextPrompt
+from loopllm_li.background_loop import run_blocking
+from loopllm_li.model_names import model_name_of
+from loopllm_li.provider import LlamaIndexProvider
+from loopllm_li.spans import InstrumentationObserver, SpannedRounds
+
+DEFAULT_EXTRACT_TEMPLATE = "Here is a text:\n\n{context_str}\n\nSummarise it in one sentence.\n\nSummary:"
+
+
+class LoopedExtractor(BaseExtractor):
+    """Has a model write metadata for each node, scores it, and asks again until it is good enough.
+
+    Everything it needs is a field, so that it works in the processes of a pipeline with `num_workers`: what
+    they learn is kept in the store at `priors_address`, which all of them share. An evaluator that cannot
+    be sent to another process is refused when that is tried, not dropped.
+
+    Args:
+        llm: The LLM. evaluator: Scores `(text, context)`; `context["node"]` is the node. For several
+        processes, a function of a module or
+            an object of a class that can be pickled.
+        metadata_key: Under which name the accepted text is kept. prompt_template: What the model is asked;
+        its variable is `context_str`. config: Limits and settings of the loop. priors_address: Where what
+        is learned is kept: a path or an address as `AdaptivePriors.open` takes it. None learns
+            nothing.
+        task_type: Under which name it is learned.
+        least_score: Texts that score below are left out of the metadata.
+        num_workers: Nodes that are worked on at the same time.
+
+    Raises:
+        MisuseError: An argument is wrong; the message names it.
+    """
+
+    llm: LLM
+    evaluator: Any = Field(description="Scores the extracted text.")
+    metadata_key: str = "summary"
+    prompt_template: str = DEFAULT_EXTRACT_TEMPLATE
+    config: LoopConfig = Field(default_factory=LoopConfig)
+    priors_address: str | None = None
+    task_type: str = "extract"
+    least_score: float = 0.0
+    _priors: AdaptivePriors | None = PrivateAttr(default=None)
+
+    def __init__(self, *, llm: LLM, evaluator: Any, **fields: Any) -> None:
+        if not isinstance(llm, LLM):
+            raise MisuseError(f"llm must be a LlamaIndex LLM, got a {type(llm).__name__}")
+        as_evaluator(evaluator)  # what is no evaluator is refused now, not at the first node
+        super().__init__(llm=llm, evaluator=evaluator, **fields)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex knows the class."""
+        return "LoopedExtractor"
+
+    async def aextract(self, nodes: Sequence[BaseNode]) -> list[dict[str, Any]]:
+        """Return one metadata dict a node, in order: the accepted text, and its score."""
+        loop = self._loop()
+        gate = asyncio.Semaphore(max(1, self.num_workers))
+
+        async def one(node: BaseNode) -> dict[str, Any]:
+            if self.is_text_node_only and not isinstance(node, TextNode):
+                return {}
+            async with gate:
+                return await self._extract_one(loop, node)
+
+        return list(await asyncio.gather(*(one(node) for node in nodes)))
+
+    def extract(self, nodes: Sequence[BaseNode]) -> list[dict[str, Any]]:
+        """Return what `aextract` does, blocking; all calls run on one background event loop."""
+        return run_blocking(self.aextract(nodes))
+
+    async def _extract_one(self, loop: LoopedLLM[TextPrompt, str], node: BaseNode) -> dict[str, Any]:
+        prompt = self._template().format(context_str=node.get_content(metadata_mode=self.metadata_mode))
+        result = await loop.arefine(prompt, self.evaluator, {"node": node}, task_type=self.task_type)
+        score = result.metrics.best_score
+        if not result.iterations or score < self.least_score:
+            return {}
+        return {self.metadata_key: result.output.strip(), f"{self.metadata_key}_score": round(score, 4)}
+
+    def _loop(self) -> LoopedLLM[TextPrompt, str]:
+        if self.priors_address is not None and self._priors is None:
+            self._priors = AdaptivePriors.open(self.priors_address)
+        return LoopedLLM(
+            SpannedRounds(LlamaIndexProvider(self.llm)),
+            self.config,
+            priors=self._priors,
+            observers=(InstrumentationObserver(),),
+        )
+
+    def _template(self) -> BasePromptTemplate:
+        return PromptTemplate(self.prompt_template)
+
+    @field_serializer("evaluator")
+    def _write_evaluator(self, evaluator: Any) -> str:
+        """Write which evaluator it is, the same in every process, since caches of pipelines go by what is written."""
+        kind = evaluator if hasattr(evaluator, "__qualname__") else type(evaluator)
+        return f"{kind.__module__}.{kind.__qualname__}"
+
+    @field_serializer("llm")
+    def _write_llm(self, llm: LLM) -> dict[str, Any]:
+        """Write which model it is, and no key."""
+        metadata: LLMMetadata = llm.metadata
+        return {"class_name": llm.class_name(), "model": model_name_of(llm) or metadata.model_name}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the fields; LlamaIndex would silently drop one that cannot be pickled."""
+        return _rebuilt, ({name: getattr(self, name) for name in type(self).model_fields},)
+
+
+def _rebuilt(fields: dict[str, Any]) -> LoopedExtractor:
+    return LoopedExtractor(**fields)

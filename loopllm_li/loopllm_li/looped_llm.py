@@ -1,0 +1,240 @@
+"""An `LLM` of LlamaIndex that loops another one, for places where an `LLM` is demanded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+)
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
+from llama_index.core.llms import LLM
+
+from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
+from loopllm.errors import MisuseError
+from loopllm.evaluators import as_evaluator
+from loopllm.providers.base import TextPrompt
+from loopllm.results import RefinementResult
+from loopllm.telemetry.base import Observer
+from loopllm_li.chat_rounds import ChatFormat, ChatJudge, ChatRounds, Conversation
+from loopllm_li.provider import LlamaIndexProvider
+from loopllm_li.spans import InstrumentationObserver, SpannedRounds
+from loopllm_li.stories import story_of, usage_dict
+
+_SECRET = re.compile(r"(?:^|_)(?:api_?key|secret|password|token|credentials?|default_headers)(?:$|_)")
+_PIECE = re.compile(r"\s*\S+|\s+$")
+
+
+class LoopedLlamaLLM(LLM):
+    """Calls an LLM, scores its answer, feeds back what is wrong, and returns the best answer.
+
+    It has all endpoints of an `LLM`; streams replay the accepted answer. The usage of all rounds is in
+    `raw["usage"]`, the story of the run in `raw["loopllm"]`. LLM events come from the inner LLM, once a
+    round. It does not claim to call functions: agents that need them use the inner LLM.
+
+    >>> from llama_index.core.llms import MockLLM
+    >>> llm = LoopedLlamaLLM(llm=MockLLM(), evaluator=lambda text: len(text) / 10)
+    >>> llm.complete("hello worl").raw["loopllm"]["exit_reason"]
+    'quality_threshold'
+
+    Args:
+        llm: The LLM to loop.
+        evaluator: Scores `(text, context)`.
+        config: Limits and settings of the loop.
+        priors: What earlier runs have taught; the LLM learns by itself.
+        task_type: Under which name it is learned.
+        model_id: The name of the model, for LLMs that do not state it.
+        observers: Listeners to the events of every run.
+
+    Raises:
+        MisuseError: An argument is wrong; the message names it.
+    """
+
+    llm: LLM = Field(description="The LLM to loop.")
+    task_type: str = Field(default="default", description="Under which name is learned.")
+    model_id: str | None = Field(default=None, description="The name of the model.")
+    _evaluator: Any = PrivateAttr()
+    _config: LoopConfig = PrivateAttr()
+    _priors: AdaptivePriors | None = PrivateAttr()
+    _observers: Sequence[Observer] = PrivateAttr()
+
+    def __init__(
+        self,
+        *,
+        llm: LLM,
+        evaluator: Any,
+        config: LoopConfig | None = None,
+        priors: AdaptivePriors | None = None,
+        task_type: str = "default",
+        model_id: str | None = None,
+        observers: Sequence[Observer] = (),
+        **fields: Any,
+    ) -> None:
+        if not isinstance(llm, LLM):
+            raise MisuseError(f"llm must be a LlamaIndex LLM, got a {type(llm).__name__}")
+        as_evaluator(evaluator)  # what is no evaluator is refused now, not at the first call
+        own = {name: getattr(llm, name) for name in _SHARED_FIELDS}
+        super().__init__(llm=llm, task_type=task_type, model_id=model_id, **{**own, **fields})
+        self._evaluator = evaluator
+        self._config = config or LoopConfig()
+        self._priors = priors
+        self._observers = tuple(observers)
+
+    @field_serializer("llm")
+    def _write_llm(self, llm: LLM) -> dict[str, Any]:
+        """Write the inner LLM as it writes itself, without keys, which it leaves out only when it is outermost."""
+        return {name: value for name, value in llm.to_dict().items() if not _SECRET.search(name)}
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex knows the class."""
+        return "looped_llm"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """The inner LLM's, except that function calling is not claimed."""
+        return self.llm.metadata.model_copy(update={"is_function_calling_model": False})
+
+    # -- the eight endpoints ------------------------------------------------------------------------------------
+
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Loop `chat` of the inner LLM."""
+        loop, judge = self._chat_loop(kwargs), ChatJudge(self._evaluator)
+        return _chat_response(loop.refine(list(messages), judge, task_type=self.task_type))
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Loop `achat` of the inner LLM."""
+        loop, judge = self._chat_loop(kwargs), ChatJudge(self._evaluator)
+        return _chat_response(await loop.arefine(list(messages), judge, task_type=self.task_type))
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Loop `complete` of the inner LLM."""
+        del formatted  # the inner LLM's templates are applied once, by the provider
+        result = self._text_loop(kwargs).refine(prompt, self._evaluator, task_type=self.task_type)
+        return _completion_response(result)
+
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Loop `acomplete` of the inner LLM."""
+        del formatted
+        result = await self._text_loop(kwargs).arefine(prompt, self._evaluator, task_type=self.task_type)
+        return _completion_response(result)
+
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Loop, then yield the accepted answer piece by piece."""
+        reply = self.chat(messages, **kwargs)
+
+        def pieces() -> ChatResponseGen:
+            yield from _chat_pieces(reply)
+
+        return pieces()
+
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        """Loop, then yield the accepted answer piece by piece."""
+        reply = await self.achat(messages, **kwargs)
+
+        async def pieces() -> ChatResponseAsyncGen:
+            for piece in _chat_pieces(reply):
+                yield piece
+
+        return pieces()
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        """Loop, then yield the accepted answer piece by piece."""
+        reply = self.complete(prompt, formatted, **kwargs)
+
+        def pieces() -> CompletionResponseGen:
+            yield from _completion_pieces(reply)
+
+        return pieces()
+
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseAsyncGen:
+        """Loop, then yield the accepted answer piece by piece."""
+        reply = await self.acomplete(prompt, formatted, **kwargs)
+
+        async def pieces() -> CompletionResponseAsyncGen:
+            for piece in _completion_pieces(reply):
+                yield piece
+
+        return pieces()
+
+    # -- the loops ----------------------------------------------------------------------------------------------
+
+    def _chat_loop(self, arguments: dict[str, Any]) -> LoopedLLM[Conversation, ChatResponse]:
+        self._lend_callbacks()
+        rounds = ChatRounds(self.llm, arguments)
+        rounds.model_id = self.model_id or rounds.model_id
+        return LoopedLLM(
+            SpannedRounds(rounds),
+            self._config,
+            priors=self._priors,
+            observers=(InstrumentationObserver(), *self._observers),
+            format=ChatFormat(),
+        )
+
+    def _text_loop(self, arguments: dict[str, Any]) -> LoopedLLM[TextPrompt, str]:
+        self._lend_callbacks()
+        provider = LlamaIndexProvider(self.llm, model_id=self.model_id, **arguments)
+        return LoopedLLM(
+            SpannedRounds(provider),
+            self._config,
+            priors=self._priors,
+            observers=(InstrumentationObserver(), *self._observers),
+        )
+
+    def _lend_callbacks(self) -> None:
+        """Let the inner LLM report to the handlers set on this one, which `Settings` and synthesizers set."""
+        if self.callback_manager.handlers and not self.llm.callback_manager.handlers:
+            self.llm.callback_manager = self.callback_manager
+
+
+_SHARED_FIELDS = (
+    "callback_manager",
+    "system_prompt",
+    "messages_to_prompt",
+    "completion_to_prompt",
+    "output_parser",
+    "pydantic_program_mode",
+)
+
+
+def _raw(result: RefinementResult[Any, Any]) -> dict[str, Any]:
+    return {"usage": usage_dict(result.metrics.usage), "loopllm": story_of(result)}
+
+
+def _chat_response(result: RefinementResult[Conversation, ChatResponse]) -> ChatResponse:
+    return ChatResponse(message=result.output.message, raw=_raw(result))
+
+
+def _completion_response(result: RefinementResult[TextPrompt, str]) -> CompletionResponse:
+    return CompletionResponse(text=result.output, raw=_raw(result))
+
+
+def _chat_pieces(reply: ChatResponse) -> ChatResponseGen:
+    role, whole, sofar = reply.message.role, reply.message.content or "", ""
+    pieces = _PIECE.findall(whole)
+    for index, piece in enumerate(pieces):
+        sofar += piece
+        message = reply.message if index == len(pieces) - 1 else ChatMessage(role=role, content=sofar)
+        yield ChatResponse(message=message, delta=piece, raw=reply.raw if index == len(pieces) - 1 else None)
+    if not pieces:
+        yield ChatResponse(message=reply.message, delta="", raw=reply.raw)
+
+
+def _completion_pieces(reply: CompletionResponse) -> CompletionResponseGen:
+    sofar, pieces = "", _PIECE.findall(reply.text)
+    for index, piece in enumerate(pieces):
+        sofar += piece
+        yield CompletionResponse(text=sofar, delta=piece, raw=reply.raw if index == len(pieces) - 1 else None)
+    if not pieces:
+        yield CompletionResponse(text="", delta="", raw=reply.raw)

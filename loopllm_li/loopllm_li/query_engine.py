@@ -1,0 +1,226 @@
+"""A query engine that answers, scores its answer, and answers again until it is good enough."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
+from llama_index.core.evaluation import BaseEvaluator
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.prompts.mixin import PromptDictType, PromptMixinType
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
+from loopllm.errors import EvaluatorError, MisuseError
+from loopllm.evaluators import as_evaluator
+from loopllm.results import RefinementResult
+from loopllm.telemetry.base import Observer
+from loopllm_li.answer_judge import AnswerJudge, JudgedPart
+from loopllm_li.answer_rounds import AnswerAttempt, AnswerFormat
+from loopllm_li.answering import DEFAULT_REVISION_PROMPT, Answering
+from loopllm_li.answers import Answer, shown
+from loopllm_li.deep_prompts import DeepPrompts, has_usable_prompts
+from loopllm_li.llama_evaluator import LlamaIndexEvaluator
+from loopllm_li.model_names import model_name_of
+from loopllm_li.spans import InstrumentationObserver, SpannedJudge, SpannedRounds
+from loopllm_li.stories import story_of
+from loopllm_li.transform_engine import aretrieve_with
+
+logger = logging.getLogger("loopllm")
+
+_Result = RefinementResult[AnswerAttempt, Answer]
+
+
+class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
+    """Asks a query engine, scores the answer, feeds back what is wrong, and returns the best answer of all.
+
+    Every answer is scored against the caller's own query, which is also what is embedded and retrieved in every round;
+    feedback reaches only whoever writes the answer. With an engine that can write from given nodes (such as
+    `RetrieverQueryEngine`) nodes are retrieved once. The response is of the type that the inner engine gives, with its
+    source nodes; the story of the run is in `response.metadata["loopllm"]`.
+
+    Args:
+        query_engine: The engine to loop.
+        evaluator: Scores `(text, context)`: a LlamaIndex `BaseEvaluator`, an evaluator of loopllm, or a callable. The
+            context has `query`, `contexts`, `response` and `previous_answer`.
+        config: Limits and settings of the loop.
+        priors: What earlier runs have taught; the engine learns by itself.
+        task_type: Under which name it is learned.
+        model_id: The name of the answering model, when it cannot be found in the engine.
+        context: Further facts for the evaluator, for example `{"reference": "..."}`.
+        evaluate_on: Picks what is judged out of a response, instead of its text.
+        streaming: Hand out streams that replay the accepted answer; None does so when the inner engine streams.
+        revision_prompt: How a question with feedback is written; see `DEFAULT_REVISION_PROMPT`.
+        observers: Listeners to the events of every run.
+        callback_manager: The inner engine's when not given.
+
+    Raises:
+        MisuseError: An argument is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        query_engine: BaseQueryEngine,
+        evaluator: Any,
+        config: LoopConfig | None = None,
+        priors: AdaptivePriors | None = None,
+        task_type: str = "query",
+        model_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        evaluate_on: JudgedPart | None = None,
+        streaming: bool | None = None,
+        revision_prompt: BasePromptTemplate | None = None,
+        observers: Sequence[Observer] = (),
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        if not isinstance(query_engine, BaseQueryEngine):
+            raise MisuseError(
+                f"query_engine must be a LlamaIndex query engine, got {type(query_engine).__name__}"
+            )
+        adapted = LlamaIndexEvaluator(evaluator) if isinstance(evaluator, BaseEvaluator) else evaluator
+        as_evaluator(adapted)  # what is no evaluator is refused now, not at the first query
+        self._query_engine = query_engine
+        self._evaluator = adapted
+        self._config = config or LoopConfig()
+        self._priors = priors
+        self._task_type = task_type
+        self._model_id = model_id
+        self._context = dict(context or {})
+        self._evaluate_on = evaluate_on
+        self._streaming = streaming
+        self._revision_prompt = revision_prompt or DEFAULT_REVISION_PROMPT
+        self._observers = tuple(observers)
+        super().__init__(callback_manager or query_engine.callback_manager)
+
+    def __repr__(self) -> str:
+        return f"LoopedQueryEngine({type(self._query_engine).__name__}, config={self._config!r})"
+
+    # -- what every query engine has ----------------------------------------------------------------------------
+
+    def retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        """Retrieve through the inner engine."""
+        return self._query_engine.retrieve(query_bundle)
+
+    async def aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        """Retrieve through the inner engine without blocking the event loop."""
+        return await aretrieve_with(self._query_engine, query_bundle)
+
+    def synthesize(
+        self,
+        query_bundle: QueryBundle,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+    ) -> RESPONSE_TYPE:
+        """Write one answer through the inner engine, without looping."""
+        return self._query_engine.synthesize(query_bundle, nodes, additional_source_nodes)
+
+    async def asynthesize(
+        self,
+        query_bundle: QueryBundle,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+    ) -> RESPONSE_TYPE:
+        """Write one answer through the inner engine, without looping or blocking the event loop."""
+        return await self._query_engine.asynthesize(query_bundle, nodes, additional_source_nodes)
+
+    def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        payload: dict[str, Any] = {EventPayload.QUERY_STR: query_bundle.query_str}
+        with self.callback_manager.event(CBEventType.QUERY, payload=payload) as event:
+            response = self._shown(self._looped(query_bundle), awaited=False)
+            event.on_end(payload={EventPayload.RESPONSE: response})
+        return response
+
+    async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        payload: dict[str, Any] = {EventPayload.QUERY_STR: query_bundle.query_str}
+        with self.callback_manager.event(CBEventType.QUERY, payload=payload) as event:
+            response = self._shown(await self._alooped(query_bundle), awaited=True)
+            event.on_end(payload={EventPayload.RESPONSE: response})
+        return response
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def _looped(self, query: QueryBundle) -> _Result:
+        task, judge = AnswerAttempt(query), SpannedJudge(AnswerJudge(self._evaluator, self._evaluate_on))
+        try:
+            return self._loop().refine(task, judge, self._context, task_type=self._task_type)
+        except EvaluatorError as error:
+            return _unscored(error)
+
+    async def _alooped(self, query: QueryBundle) -> _Result:
+        task, judge = AnswerAttempt(query), SpannedJudge(AnswerJudge(self._evaluator, self._evaluate_on))
+        try:
+            return await self._loop().arefine(task, judge, self._context, task_type=self._task_type)
+        except EvaluatorError as error:
+            return _unscored(error)
+
+    def _loop(self) -> LoopedLLM[AnswerAttempt, Answer]:
+        model_id = self._model_id or model_of_engine(self._query_engine)
+        if self._priors is not None and model_id is None:
+            raise MisuseError(
+                "learning needs the name of the answering model: give LoopedQueryEngine model_id=..."
+            )
+        return LoopedLLM(
+            SpannedRounds(Answering(self._query_engine, self._revision_prompt, model_id)),
+            self._config,
+            priors=self._priors,
+            observers=(InstrumentationObserver(), *self._observers),
+            format=AnswerFormat(),
+        )
+
+    def _shown(self, result: _Result, *, awaited: bool) -> RESPONSE_TYPE:
+        answer = result.output
+        streaming = answer.streamed if self._streaming is None else self._streaming
+        return shown(answer, _story(result), streaming=streaming, awaited=awaited)
+
+    # -- prompts ------------------------------------------------------------------------------------------------
+
+    def _get_prompts(self) -> PromptDictType:
+        return {"revision_prompt": self._revision_prompt}
+
+    def _update_prompts(self, prompts_dict: PromptDictType) -> None:
+        self._revision_prompt = prompts_dict.get("revision_prompt", self._revision_prompt)
+
+    def _get_prompt_modules(self) -> PromptMixinType:
+        modules: PromptMixinType = {"query_engine": self._query_engine}
+        judge = (
+            self._evaluator.evaluator if isinstance(self._evaluator, LlamaIndexEvaluator) else self._evaluator
+        )
+        if has_usable_prompts(judge):
+            modules["evaluator"] = judge
+        return modules
+
+
+def _story(result: _Result) -> dict[str, Any]:
+    story = story_of(result)
+    for told, record in zip(story["iterations"], result.iterations, strict=True):
+        told["node_ids"] = [node.node_id for node in record.output.source_nodes]
+    return story
+
+
+def model_of_engine(engine: Any) -> str | None:
+    """Return the name of the model that writes an engine's answers, or None when it cannot be found."""
+    for part in (
+        getattr(engine, "_response_synthesizer", None),
+        engine,
+        getattr(engine, "_query_engine", None),
+    ):
+        llm = getattr(part, "_llm", None)
+        name = None if llm is None else model_name_of(llm)
+        if name is not None:
+            return name
+    inner = getattr(engine, "_query_engine", None)
+    return None if inner is None else model_of_engine(inner)
+
+
+def _unscored(error: EvaluatorError) -> _Result:
+    """Return the paid answer although nothing could score it, and say so; without any answer, raise."""
+    result: _Result | None = error.result
+    if result is None or not result.iterations:
+        raise error
+    logger.warning("the answer is returned without a score: %s", error)
+    return result

@@ -1,0 +1,99 @@
+"""A retriever that rewrites its query until the nodes are good enough, and returns the best nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms import LLM
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.prompts.mixin import PromptDictType
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from loopllm import AdaptivePriors, LoopConfig
+from loopllm.telemetry.base import Observer
+from loopllm_li.query_refiner import FoundNodes, QueryRefiner
+from loopllm_li.retrieval_evaluators import TermCoverage
+from loopllm_li.rewriting import DEFAULT_REWRITE_PROMPTS, RewriteMode, Wording
+
+
+class LoopedRetriever(BaseRetriever):
+    """Rewrites, retrieves, scores against the caller's own words, and returns the nodes of the best round.
+
+    It stands wherever a retriever does. Compared with `LoopedQueryTransform` in front of the same retriever
+    it saves one retrieval a query, since a transform can hand on its query only.
+
+    Args: as in `LoopedQueryTransform`, and `callback_manager` as every retriever has it.
+
+    Raises:
+        MisuseError: An argument is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        llm: LLM | Any = None,
+        retriever: BaseRetriever,
+        evaluator: Any = None,
+        config: LoopConfig | None = None,
+        priors: AdaptivePriors | None = None,
+        task_type: str = "query_rewrite",
+        model_id: str | None = None,
+        min_gain: float = 0.01,
+        rewrite_query_str: bool | None = None,
+        anchor: bool = True,
+        mode: RewriteMode = "replace",
+        rewrite_prompts: Sequence[BasePromptTemplate] = DEFAULT_REWRITE_PROMPTS,
+        observers: Sequence[Observer] = (),
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        self._refiner = QueryRefiner(
+            llm=llm,
+            retriever=retriever,
+            evaluator=TermCoverage() if evaluator is None else evaluator,
+            config=config or LoopConfig(),
+            priors=priors,
+            task_type=task_type,
+            model_id=model_id,
+            min_gain=min_gain,
+            reword_query=rewrite_query_str,
+            anchored=anchor,
+            wording=Wording(tuple(rewrite_prompts), mode),
+            observers=tuple(observers),
+        )
+        super().__init__(callback_manager=callback_manager or retriever.callback_manager)
+
+    def __repr__(self) -> str:
+        return f"LoopedRetriever({self._refiner.retriever!r}, config={self._refiner.config!r})"
+
+    def find(self, query: str | QueryBundle) -> FoundNodes:
+        """Return the best nodes together with the query that found them and its story, blocking.
+
+        Raises:
+            Exception: What the retriever raised on the unchanged query, when there is nothing to return.
+        """
+        return _or_raise(self._refiner.find(query))
+
+    async def afind(self, query: str | QueryBundle) -> FoundNodes:
+        """Return what `find` does without blocking the event loop."""
+        return _or_raise(await self._refiner.afind(query))
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return list(self.find(query_bundle).nodes)
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return list((await self.afind(query_bundle)).nodes)
+
+    def _get_prompts(self) -> PromptDictType:
+        return self._refiner.prompts()
+
+    def _update_prompts(self, prompts_dict: PromptDictType) -> None:
+        self._refiner = self._refiner.with_prompts(prompts_dict)
+
+
+def _or_raise(found: FoundNodes) -> FoundNodes:
+    if found.error is not None and not found.bundle.loop.tried:
+        raise found.error.__cause__ or found.error
+    return found

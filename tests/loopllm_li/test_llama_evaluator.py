@@ -1,0 +1,278 @@
+"""`LlamaIndexEvaluator`: every evaluator of llama-index-core on one scale, its failures as "no score"."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.evaluation import (
+    AnswerRelevancyEvaluator,
+    BaseEvaluator,
+    ContextRelevancyEvaluator,
+    CorrectnessEvaluator,
+    FaithfulnessEvaluator,
+    GuidelineEvaluator,
+    PairwiseComparisonEvaluator,
+    RelevancyEvaluator,
+    SemanticSimilarityEvaluator,
+)
+from llama_index.core.evaluation import EvaluationResult as LlamaResult
+from tests.loopllm_li.conftest import ScriptedCompletions, as_nodes
+
+from loopllm import CompositeEvaluator, LoopedLLM, MisuseError
+from loopllm.errors import EvaluatorError
+from loopllm.providers.mock import MockLLMProvider
+from loopllm_li import LlamaIndexEvaluator
+from loopllm_li.background_loop import run_blocking
+
+FACTS = {"query": "why do tides rise?", "contexts": ["The moon raises the tides."], "reference": "the moon"}
+
+
+def saying(*replies: str) -> ScriptedCompletions:
+    return ScriptedCompletions(replies=list(replies))
+
+
+def judged(evaluator: Any, answer: Any = "the moon", facts: Any = FACTS, **settings: Any) -> Any:
+    return LlamaIndexEvaluator(evaluator, **settings).evaluate(answer, facts)
+
+
+class Given(BaseEvaluator):
+    """Gives the result it is given, and remembers what it was asked."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields, self.asked = fields, [{}]
+
+    async def aevaluate(
+        self, query: Any = None, response: Any = None, contexts: Any = None, **kwargs: Any
+    ) -> Any:
+        self.asked.append({"query": query, "response": response, "contexts": contexts, **kwargs})
+        return LlamaResult(**self.fields)
+
+    def _get_prompts(self) -> Any:
+        return {}
+
+    def _update_prompts(self, prompts: Any) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [FaithfulnessEvaluator, RelevancyEvaluator])
+class TestYesAndNo:
+    @pytest.mark.parametrize(
+        ("said", "score"), [("YES", 1.0), ("yes, it does", 1.0), ("NO", 0.0), ("**No.**", 0.0)]
+    )
+    def test_the_first_word_decides(self, kind: Any, said: str, score: float) -> None:
+        verdict = judged(kind(llm=saying(said)))
+        assert (verdict.score, verdict.passed) == (score, score == 1.0)
+
+    def test_a_no_becomes_a_sentence_that_a_model_can_act_on(self, kind: Any) -> None:
+        verdict = judged(kind(llm=saying("NO")))
+        assert len(verdict.deficiencies[0].split()) > 5
+
+    @pytest.mark.parametrize("said", ["The eyes have it", "I cannot say yes", "", "maybe"])
+    def test_what_begins_with_neither_is_no_score(self, kind: Any, said: str) -> None:
+        """LlamaIndex takes any text with the letters "yes" in it for a yes."""
+        with pytest.raises(EvaluatorError, match="YES or NO"):
+            judged(kind(llm=saying(said)))
+
+
+@pytest.mark.parametrize(
+    ("said", "score"), [("1\nwrong", 0.0), ("3\nhalf", 0.5), ("4.5\nnearly", 0.875), ("5\nright", 1.0)]
+)
+def test_correctness_of_one_to_five_is_brought_to_zero_to_one(said: str, score: float) -> None:
+    verdict = judged(CorrectnessEvaluator(llm=saying(said)))
+    assert verdict.score == pytest.approx(score)
+    assert verdict.passed is (score >= 0.75)
+
+
+def test_the_reason_of_a_poor_correctness_is_the_deficiency() -> None:
+    assert judged(CorrectnessEvaluator(llm=saying("2\nNames the sun only."))).deficiencies == (
+        "Names the sun only.",
+    )
+
+
+@pytest.mark.parametrize("said", ["4.5", "I would say it is fine"])
+def test_correctness_that_cannot_be_parsed_is_no_score(said: str) -> None:
+    """#17960; trap 13: a score of None is not 0."""
+    with pytest.raises(EvaluatorError):
+        judged(CorrectnessEvaluator(llm=saying(said)))
+
+
+def test_guidelines_pass_or_give_their_feedback() -> None:
+    met = judged(GuidelineEvaluator(llm=saying('{"passing": true, "feedback": "fine"}')))
+    broken = judged(GuidelineEvaluator(llm=saying('{"passing": false, "feedback": "Cite a source."}')))
+    assert (met.score, met.deficiencies) == (1.0, ())
+    assert (broken.score, broken.deficiencies) == (0.0, ("Cite a source.",))
+
+
+def test_guidelines_answered_in_prose_are_no_score() -> None:
+    with pytest.raises(EvaluatorError):
+        judged(GuidelineEvaluator(llm=saying("it is fine")))
+
+
+def test_two_guideline_evaluators_keep_their_own_parsers() -> None:
+    """Trap 22: the constructor changes a template that all instances share."""
+    from llama_index.core.output_parsers import PydanticOutputParser
+
+    class Shouting(PydanticOutputParser[Any]):
+        def format(self, query: str) -> str:
+            return f"SHOUT {query}"
+
+    from llama_index.core.evaluation.guideline import EvaluationData
+
+    quiet_llm, loud_llm = (
+        saying('{"passing": true, "feedback": ""}'),
+        saying('{"passing": true, "feedback": ""}'),
+    )
+    quiet = GuidelineEvaluator(llm=quiet_llm)
+    loud = GuidelineEvaluator(llm=loud_llm, output_parser=Shouting(output_cls=EvaluationData))
+    judged(quiet)
+    judged(loud)
+    assert "SHOUT" not in quiet_llm.prompts[0]
+    assert "SHOUT" in loud_llm.prompts[0]
+
+
+class Signs(BaseEmbedding):
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return [-1.0, 0.0] if text.startswith("not") else [1.0, 0.0]
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+
+def test_similarity_below_zero_is_zero_and_the_reference_may_be_given_to_the_adapter() -> None:
+    evaluator = SemanticSimilarityEvaluator(embed_model=Signs())
+    assert judged(evaluator).score == pytest.approx(1.0)
+    opposite = judged(evaluator, "not the moon", {"query": "q"}, reference="the moon")
+    assert (opposite.score, opposite.passed) == (0.0, False)
+    assert "expected answer" in opposite.deficiencies[0]
+
+
+def test_similarity_without_anything_to_compare_with_says_what_to_give() -> None:
+    with pytest.raises(EvaluatorError, match="reference="):
+        judged(SemanticSimilarityEvaluator(embed_model=Signs()), facts={"query": "q"})
+
+
+@pytest.mark.parametrize(
+    ("said", "score"), [("Good. [RESULT] 2", 1.0), ("Half. [RESULT] 1", 0.5), ("Silly. [RESULT] 9", 1.0)]
+)
+def test_answer_relevancy_is_clipped_and_passes_only_with_all_points(said: str, score: float) -> None:
+    """Trap 13, #10761: its `passing` is None, which is not False."""
+    verdict = judged(AnswerRelevancyEvaluator(llm=saying(said)))
+    assert (verdict.score, verdict.passed) == (score, score == 1.0)
+
+
+@pytest.mark.parametrize("kind", [AnswerRelevancyEvaluator, ContextRelevancyEvaluator])
+def test_relevancy_that_cannot_be_parsed_is_no_score(kind: Any) -> None:
+    with pytest.raises(EvaluatorError):
+        judged(kind(llm=saying("I think so")))
+
+
+def test_context_relevancy_judges_retrieved_nodes() -> None:
+    llm = saying("Good. [RESULT] 4")
+    verdict = judged(
+        ContextRelevancyEvaluator(llm=llm), as_nodes(["The moon raises the tides."]), {"query": "why tides?"}
+    )
+    assert verdict.score == 1.0
+    assert "The moon raises the tides." in llm.prompts[0]
+
+
+@pytest.mark.parametrize(("said", "score"), [("[[A]]", 1.0), ("[[B]]", 0.0), ("[[C]]", 0.5)])
+def test_pairwise_compares_with_the_answer_before(said: str, score: float) -> None:
+    evaluator = PairwiseComparisonEvaluator(llm=saying(said), enforce_consensus=False)
+    assert judged(evaluator, facts={**FACTS, "previous_answer": "the sun"}).score == score
+
+
+def test_pairwise_is_a_tie_while_there_is_nothing_to_compare_with() -> None:
+    assert judged(PairwiseComparisonEvaluator(llm=saying("[[A]]"))).score == 0.5
+
+
+class TestEvaluatorsOfYourOwn:
+    def test_a_score_in_range_is_taken_with_its_feedback(self) -> None:
+        verdict = judged(Given(score=0.4, passing=False, feedback="dull"))
+        assert (verdict.score, verdict.passed, verdict.deficiencies) == (0.4, False, ("dull",))
+
+    def test_passing_alone_is_a_score(self) -> None:
+        assert judged(Given(passing=True)).score == 1.0
+
+    def test_a_score_out_of_range_is_refused_naming_the_fix(self) -> None:
+        with pytest.raises(EvaluatorError, match="scale="):
+            judged(Given(score=7.0))
+        assert judged(Given(score=7.0), scale=(0, 10)).score == pytest.approx(0.7)
+
+    def test_neither_score_nor_passing_is_no_score(self) -> None:
+        with pytest.raises(EvaluatorError):
+            judged(Given())
+
+    def test_a_result_that_says_it_is_invalid_is_no_score(self) -> None:
+        with pytest.raises(EvaluatorError, match="nonsense"):
+            judged(Given(score=1.0, invalid_result=True, invalid_reason="nonsense"))
+
+    def test_a_threshold_replaces_the_verdict(self) -> None:
+        assert judged(Given(score=0.6, passing=False), threshold=0.5).passed is True
+
+    def test_query_contexts_and_extra_arguments_reach_it(self) -> None:
+        evaluator = Given(score=1.0)
+        judged(evaluator, colour="blue")
+        assert evaluator.asked[-1] == {
+            "query": FACTS["query"],
+            "response": "the moon",
+            "contexts": FACTS["contexts"],
+            "reference": "the moon",
+            "colour": "blue",
+        }
+
+
+def test_what_is_no_evaluator_of_llama_index_is_refused() -> None:
+    with pytest.raises(MisuseError, match="BaseEvaluator"):
+        LlamaIndexEvaluator(len)  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(MisuseError, match="scale"):
+        LlamaIndexEvaluator(Given(), scale=(1, 1))
+
+
+def test_it_is_an_evaluator_of_any_loop_and_composite() -> None:
+    faithful = LlamaIndexEvaluator(FaithfulnessEvaluator(llm=saying("NO", "YES")))
+    loop = LoopedLLM(MockLLMProvider(["first", "second"]))
+    result = loop.refine("why?", CompositeEvaluator([faithful]), {"contexts": ["a"]})
+    assert (result.output, result.metrics.total_iterations) == ("second", 2)
+
+
+class LoopBound(Given):
+    """Like an async client with a pool: it may only ever be used on one event loop."""
+
+    loop: Any = None
+
+    async def aevaluate(self, *args: Any, **kwargs: Any) -> Any:
+        running = asyncio.get_running_loop()
+        self.loop = self.loop or running
+        if self.loop is not running:
+            raise RuntimeError("Event loop is closed")
+        return LlamaResult(score=1.0)
+
+
+def test_blocking_calls_all_run_on_one_event_loop() -> None:
+    """Trap 1: one `asyncio.run` a call leaves pooled clients tied to a closed loop."""
+    evaluator = LlamaIndexEvaluator(LoopBound())
+    assert [evaluator.evaluate("x", FACTS).score for _ in range(3)] == [1.0] * 3
+
+
+async def test_blocking_calls_also_work_inside_a_running_loop() -> None:
+    """Trap 3."""
+    assert judged(Given(score=1.0)).score == 1.0
+
+
+def test_errors_of_a_coroutine_come_as_they_are() -> None:
+    """Trap 2: LlamaIndex's asyncio_run replaces any RuntimeError."""
+
+    async def fails() -> None:
+        raise RuntimeError("the real reason")
+
+    with pytest.raises(RuntimeError, match="the real reason"):
+        run_blocking(fails())
+
+
+async def test_awaited_it_runs_on_the_callers_own_loop() -> None:
+    evaluator = LoopBound()
+    await LlamaIndexEvaluator(evaluator).aevaluate("x", FACTS)
+    assert evaluator.loop is asyncio.get_running_loop()

@@ -1,0 +1,119 @@
+"""`LoopedWorkflow`: streams its rounds, keeps the best, and resumes."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from llama_index.core.workflow import Context
+from tests.loopllm_li.conftest import ScriptedChat, ticks_while
+from workflows.errors import WorkflowTimeoutError
+
+from loopllm import AdaptivePriors, LoopConfig, MisuseError
+from loopllm.providers.mock import MockLLMProvider
+from loopllm_li import LoopedWorkflow, LoopResultEvent, LoopRoundEvent
+
+
+def judge(text: str) -> float:
+    return {"yes": 1.0, "maybe": 0.5}.get(text, 0.1)
+
+
+def looped(llm: Any, **settings: Any) -> LoopedWorkflow:
+    return LoopedWorkflow(llm=llm, evaluator=judge, **settings)
+
+
+async def test_the_result_is_the_accepted_draft_with_its_story() -> None:
+    result: Any = await looped(ScriptedChat(replies=["no", "maybe", "yes"])).run(prompt="Agree.")
+    assert isinstance(result, LoopResultEvent)
+    assert (result.output, result.story["scores"]) == ("yes", [0.1, 0.5, 1.0])
+
+
+async def test_every_round_is_streamed_while_the_run_goes_on() -> None:
+    handler = looped(ScriptedChat(replies=["no", "maybe", "yes"])).run(prompt="Agree.")
+    told = [event async for event in handler.stream_events() if isinstance(event, LoopRoundEvent)]
+    assert [(event.iteration, event.output, event.score, event.best_score) for event in told] == [
+        (1, "no", 0.1, 0.1),
+        (2, "maybe", 0.5, 0.5),
+        (3, "yes", 1.0, 1.0),
+    ]
+    result: Any = await handler
+    assert result.output == "yes"
+
+
+class HangingAfter(MockLLMProvider):
+    """Answers so many times, then never again until released."""
+
+    def __init__(self, replies: list[str], answers: int) -> None:
+        super().__init__(replies)
+        self.answers, self.released = answers, False
+
+    async def acomplete(self, prompt: Any, model: Any = None, *, timeout: Any = None) -> Any:
+        if self.call_count >= self.answers and not self.released:
+            await asyncio.Event().wait()
+        return await super().acomplete(prompt, model, timeout=timeout)
+
+
+async def test_a_timeout_of_the_workflow_leaves_the_best_draft_in_the_store() -> None:
+    handler = looped(HangingAfter(["maybe", "no", "never"], 2), timeout=0.3).run(prompt="Agree.")
+    with pytest.raises(WorkflowTimeoutError):
+        await handler
+    best = await handler.ctx.store.get("best")
+    assert best == {"output": "maybe", "score": 0.5, "iteration": 1}
+
+
+async def test_a_run_that_was_cut_short_goes_on_where_it_was_even_from_json() -> None:
+    """Section 4: the store holds plain data, so that the context can be written down."""
+    provider = HangingAfter(["maybe", "no", "yes"], 2)
+    workflow = looped(provider, timeout=0.3)
+    handler = workflow.run(prompt="Agree.")
+    with pytest.raises(WorkflowTimeoutError):
+        await handler
+    run = await handler.ctx.store.get("run")
+    written = json.loads(json.dumps(run))
+    provider.released = True
+    again = looped(provider)
+    ctx: Context[Any] = Context(again)
+    await ctx.store.set("run", written)
+    result: Any = await again.run(ctx=ctx, prompt="Agree.")
+    assert (result.output, result.story["scores"]) == ("yes", [0.5, 0.1, 1.0])
+    assert provider.call_count == 3
+
+
+async def test_another_prompt_on_the_same_context_begins_anew() -> None:
+    workflow = looped(ScriptedChat(replies=["yes"]))
+    ctx: Context[Any] = Context(workflow)
+    await workflow.run(ctx=ctx, prompt="Agree.")
+    result: Any = await workflow.run(ctx=ctx, prompt="Agree again.")
+    assert result.story["total_iterations"] == 1
+
+
+async def test_a_blocking_evaluator_blocks_no_other_workflow() -> None:
+    import time
+
+    def slow(text: str) -> float:
+        time.sleep(0.15)
+        return 1.0
+
+    workflow = LoopedWorkflow(llm=ScriptedChat(replies=["yes"]), evaluator=slow)
+    _, ticks = await ticks_while(workflow.run(prompt="Agree."))
+    assert ticks >= 5
+
+
+async def test_it_learns_like_any_loop() -> None:
+    priors = AdaptivePriors()
+    await looped(ScriptedChat(replies=["yes"], name="tiny"), priors=priors, task_type="agree").run(
+        prompt="Agree."
+    )
+    assert priors.report("agree", "tiny").total_calls == 1
+
+
+async def test_limits_of_the_loop_hold() -> None:
+    result: Any = await looped(ScriptedChat(replies=["no"]), config=LoopConfig(max_iterations=2)).run(
+        prompt="Agree."
+    )
+    assert result.story["exit_reason"] == "max_iterations"
+
+
+def test_what_is_no_evaluator_is_refused_when_built() -> None:
+    with pytest.raises(MisuseError, match="evaluator"):
+        LoopedWorkflow(llm=ScriptedChat(replies=["yes"]), evaluator=7)
