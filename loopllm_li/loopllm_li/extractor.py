@@ -62,7 +62,7 @@ class LoopedExtractor(BaseExtractor):
         if not isinstance(llm, LLM):
             raise MisuseError(f"llm must be a LlamaIndex LLM, got a {type(llm).__name__}")
         as_evaluator(evaluator)  # what is no evaluator is refused now, not at the first node
-        super().__init__(llm=llm, evaluator=evaluator, **fields)
+        super().__init__(**{"llm": llm, "evaluator": evaluator, **fields})
 
     @classmethod
     def class_name(cls) -> str:

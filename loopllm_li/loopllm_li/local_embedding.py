@@ -51,7 +51,7 @@ class LocalEmbedding(BaseEmbedding):
     def __init__(self, model_path: str | Path | None = None, **fields: Any) -> None:
         load_llama()
         path = Path(model_path) if model_path else packaged_weights()
-        super().__init__(model_path=str(path), **{"model_name": model_name(path), **fields})
+        super().__init__(**{"model_path": str(path), "model_name": model_name(path), **fields})
 
     @classmethod
     def class_name(cls) -> str:

@@ -83,7 +83,7 @@ class LoopedLlamaLLM(LLM):
             raise MisuseError(f"llm must be a LlamaIndex LLM, got a {type(llm).__name__}")
         as_evaluator(evaluator)  # what is no evaluator is refused now, not at the first call
         own = {name: getattr(llm, name) for name in _SHARED_FIELDS}
-        super().__init__(llm=llm, task_type=task_type, model_id=model_id, **{**own, **fields})
+        super().__init__(**{**own, "llm": llm, "task_type": task_type, "model_id": model_id, **fields})
         self._evaluator = evaluator
         self._config = config or LoopConfig()
         self._priors = priors

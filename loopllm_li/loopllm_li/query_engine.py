@@ -182,8 +182,8 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
     def _get_prompts(self) -> PromptDictType:
         return {"revision_prompt": self._revision_prompt}
 
-    def _update_prompts(self, prompts_dict: PromptDictType) -> None:
-        self._revision_prompt = prompts_dict.get("revision_prompt", self._revision_prompt)
+    def _update_prompts(self, prompts: PromptDictType) -> None:
+        self._revision_prompt = prompts.get("revision_prompt", self._revision_prompt)
 
     def _get_prompt_modules(self) -> PromptMixinType:
         modules: PromptMixinType = {"query_engine": self._query_engine}

@@ -89,8 +89,8 @@ class LoopedRetriever(BaseRetriever):
     def _get_prompts(self) -> PromptDictType:
         return self._refiner.prompts()
 
-    def _update_prompts(self, prompts_dict: PromptDictType) -> None:
-        self._refiner = self._refiner.with_prompts(prompts_dict)
+    def _update_prompts(self, prompts: PromptDictType) -> None:
+        self._refiner = self._refiner.with_prompts(prompts)
 
 
 def _or_raise(found: FoundNodes) -> FoundNodes:
