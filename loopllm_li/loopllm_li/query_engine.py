@@ -182,7 +182,8 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
     def _get_prompts(self) -> PromptDictType:
         return {"revision_prompt": self._revision_prompt}
 
-    def _update_prompts(self, prompts: PromptDictType) -> None:
+    # The two bases call the argument by different names.
+    def _update_prompts(self, prompts: PromptDictType) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self._revision_prompt = prompts.get("revision_prompt", self._revision_prompt)
 
     def _get_prompt_modules(self) -> PromptMixinType:
