@@ -8,11 +8,24 @@ import sys
 
 import pytest
 
-HEAVY = ("langchain_core", "llama_index", "httpx", "httpx2", "asyncio", "numpy", "openai", "jsonschema", "regex", "rich")
+HEAVY = (
+    "langchain_core",
+    "llama_index",
+    "httpx",
+    "httpx2",
+    "asyncio",
+    "numpy",
+    "openai",
+    "jsonschema",
+    "regex",
+    "rich",
+)
 
 
 def loaded_by(code: str) -> set[str]:
-    script = f"{code}\nimport json, sys; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    script = (
+        f"{code}\nimport json, sys; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout))
 

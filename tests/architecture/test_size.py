@@ -23,7 +23,10 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
             first = node.body[0]
             has_docstring = ast.get_docstring(node) is not None
             docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
-            yield f"{path.name}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1 - docstring
+            yield (
+                f"{path.name}:{node.lineno} {node.name}",
+                (node.end_lineno or 0) - node.lineno + 1 - docstring,
+            )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -303,7 +303,5 @@ def test_importing_the_evaluators_loads_nothing_heavy() -> None:
         "import sys; from loopllm.evaluators import *; "
         "print([name for name in ('jsonschema', 'regex', 'pydantic', 'asyncio', 'numpy', 'httpx') if name in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
