@@ -51,7 +51,7 @@ def test_a_graph_loops_until_it_is_enough() -> None:
 
 
 def test_one_stopper_serves_interleaved_and_resumed_runs() -> None:
-    """The predecessor's counted on the instance."""
+    """Counters on the instance would mix the runs up."""
     stopper = AdaptiveStopper(LoopConfig(max_iterations=3, convergence_delta=0.0))
     runs = {name: [] for name in "abc"}
     for _ in range(3):

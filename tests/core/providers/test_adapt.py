@@ -17,7 +17,7 @@ from loopllm.providers.mock import MockLLMProvider
 from loopllm.results import Usage
 
 
-class Predecessor:
+class PositionalStyle:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
 
@@ -57,8 +57,8 @@ async def test_an_async_function_is_awaited_and_refused_where_nothing_can_await(
         provider.complete("hi")
 
 
-async def test_an_object_of_the_predecessors_style_gets_prompt_and_model() -> None:
-    old = Predecessor()
+async def test_an_object_with_a_positional_complete_gets_prompt_and_model() -> None:
+    old = PositionalStyle()
     reply = as_provider(old).complete("hi", "gpt-4o")
     assert (reply.content, reply.usage, reply.model, reply.latency_ms) == ("HI", Usage(2), "gpt-4o", 3.0)
     assert (await as_provider(old).acomplete("hi", "gpt-4o")).content == "HI"
