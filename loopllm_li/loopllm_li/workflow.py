@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Workflow, step
@@ -18,6 +18,12 @@ from loopllm.results import IterationRecord, RefinementResult
 from loopllm.telemetry.base import Observer
 from loopllm_li.spans import InstrumentationObserver, SpannedRounds
 from loopllm_li.stories import story_of
+
+if TYPE_CHECKING:
+    RunContext = Context[Any]
+else:
+    # Older workflows read the annotation, and want a model class in the brackets or no brackets.
+    RunContext = Context
 
 BEST = "best"
 """Name in `ctx.store` of the best draft so far: a dict with `output`, `score` and `iteration`."""
@@ -110,7 +116,7 @@ class LoopedWorkflow(Workflow):
         self._observers = (InstrumentationObserver(), *observers)
 
     @step
-    async def refine(self, ctx: Context[Any], ev: LoopStart) -> LoopResultEvent:
+    async def refine(self, ctx: RunContext, ev: LoopStart) -> LoopResultEvent:
         """Run the loop to its end, writing every round to the stream and to the store."""
         loop = self._loop()
         run = await self._run(loop, ctx, ev)
@@ -131,14 +137,14 @@ class LoopedWorkflow(Workflow):
         provider = SpannedRounds(self._provider)
         return LoopedLLM(provider, self._config, priors=self._priors, observers=self._observers)
 
-    async def _run(self, loop: LoopedLLM[Any, str], ctx: Context[Any], ev: LoopStart) -> Refinement[Any, str]:
+    async def _run(self, loop: LoopedLLM[Any, str], ctx: RunContext, ev: LoopStart) -> Refinement[Any, str]:
         cut_short = await ctx.store.get(RUN, default=None)
         if isinstance(cut_short, Mapping) and cut_short["task"] == ev.prompt:
             return loop.restore(cut_short, task_type=self._task_type)
         return loop.begin(ev.prompt, task_type=self._task_type)
 
 
-async def _keep(ctx: Context[Any], run: Refinement[Any, str]) -> None:
+async def _keep(ctx: RunContext, run: Refinement[Any, str]) -> None:
     """Put plain data into the store, never an engine: the context must stay serialisable."""
     best = run.best
     if best is not None:
