@@ -9,16 +9,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
 
 from loopllm.errors import MisuseError
-from loopllm.priors.archetypes import Archetype
 from loopllm.priors.beliefs import Believer, Scopes
-from loopllm.priors.cold_start import read_archetypes
 from loopllm.priors.forgetting import folding, generation_of
 from loopllm.priors.hindsight import learn_hindsight
 from loopllm.priors.keys import Keys, scope_keys
@@ -31,6 +27,7 @@ from loopllm.priors.reporting import build_report, expected_gain_of_call, optima
 from loopllm.priors.run_state import complete_scores
 from loopllm.priors.statistics import Statistics
 from loopllm.priors.worth import Objective
+from loopllm.shipped_prior import shipped_arithmetic
 from loopllm.stores.base import PriorStore
 
 Mode = Literal["act", "observe", "off"]
@@ -244,7 +241,7 @@ class AdaptivePriors:
         have = self._plans.get(request)
         if have is None or not have.holds(scopes.pair.runs, scopes.everything.runs):
             if self._believer is None:
-                self._believer = Believer(_shipped(), self.half_life)
+                self._believer = Believer(shipped_arithmetic(), self.half_life)
             have = self._plans[request] = prepare(self._believer, scopes, request)
         return have
 
@@ -384,13 +381,6 @@ class AdaptivePriors:
     def _read(self, task_type: str, model_id: str) -> Statistics:
         self._refresh()
         return self._pair(task_type, model_id)
-
-
-@cache
-def _shipped() -> tuple[Archetype, ...]:
-    """The prior that ships with the package, read once per process."""
-    text = resources.files("loopllm.priors").joinpath("cold_start.json").read_text(encoding="utf-8")
-    return read_archetypes(json.loads(text))
 
 
 def _opened(url_or_path: Path | str) -> PriorStore:

@@ -9,15 +9,15 @@ from typing import get_args
 from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Beliefs, Believer, Scopes
 from loopllm.priors.exploration import (
-    WAYS_DISCOUNT,
+    WAYS,
     Price,
+    curiosity,
     discounted_price,
     fixed_price,
     glance,
-    usual_discount,
 )
 from loopllm.priors.observation import USUAL_WAY
-from loopllm.priors.planner import Plan, make_plan
+from loopllm.priors.planner import Plan
 from loopllm.priors.policy import Policy
 from loopllm.priors.score_grid import score_grid
 from loopllm.priors.worth import Objective, Worth
@@ -113,7 +113,7 @@ def prepare(believer: Believer, scopes: Scopes, request: PlanRequest) -> Prepare
     worth = Worth(request.objective, request.quality_threshold, optimism)
     grid = score_grid(request.quality_threshold if request.objective == "threshold" else None)
     prices = _prices(beliefs, request)
-    plan = make_plan(beliefs.outlooks, worth, prices, request.max_iterations, grid)
+    plan = believer.arithmetic.make_plan(beliefs.outlooks, worth, prices, request.max_iterations, grid)
     return Prepared(request, plan, beliefs, worth, prices, scopes.pair.runs, scopes.everything.runs)
 
 
@@ -121,8 +121,5 @@ def _prices(beliefs: Beliefs, request: PlanRequest) -> dict[str, Price]:
     cost = request.call_cost
     if not request.explore:
         return dict.fromkeys(beliefs.outlooks, fixed_price(cost))
-    several = len(beliefs.outlooks) > 1
-    return {
-        way: discounted_price(counts, cost, WAYS_DISCOUNT if several else usual_discount(counts))
-        for way, counts in beliefs.counts.items()
-    }
+    curious = WAYS if len(beliefs.outlooks) > 1 else curiosity(beliefs.first_scores)
+    return {way: discounted_price(counts, cost, curious) for way, counts in beliefs.counts.items()}

@@ -2,7 +2,7 @@ import pytest
 
 from loopllm.priors.change import belief_in_generations
 from loopllm.priors.counts import TransitionCounts
-from loopllm.priors.forgetting import KEPT, OLDEST, constancy, faded, folding
+from loopllm.priors.forgetting import KEPT, OLDEST, constancy, faded, folding, trust_of
 from loopllm.priors.statistics import Statistics
 
 CELL, NO, YES = 40, 0, 11
@@ -19,13 +19,13 @@ def lived(generations, *, runs=None):
 
 def test_a_steady_process_keeps_its_past():
     steady = lived(dict.fromkeys(range(1, 9), (8.0, 12.0)))
-    assert constancy(steady) > 0.95
+    assert constancy(trust_of(steady, 400.0)) > 0.95
     assert faded(steady, 1e9).total(CELL) == pytest.approx(160, rel=0.05)
 
 
 def test_after_a_change_the_past_is_hardly_believed():
     changed = lived({**dict.fromkeys(range(1, 7), (18.0, 2.0)), 7: (2.0, 18.0), 8: (2.0, 18.0)})
-    assert constancy(changed) < 0.05
+    assert constancy(trust_of(changed, 400.0)) < 0.05
     row = faded(changed, 1e9).cells[CELL]
     assert row[YES] / sum(row) < 0.2
 
