@@ -35,7 +35,7 @@ def round_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> RoundObser
         model_id=terms.model_id,
         scores=learned_scores(ledger, terms.config),
         actions=tuple(ledger.actions),
-        latency_ms=newest.latency_ms,
+        latency_ms=newest.latency_ms or None,  # 0 is what nobody measured
         usage=_plausible(newest.usage),
         quality_threshold=terms.config.quality_threshold,
         max_iterations=terms.config.max_iterations,
@@ -46,11 +46,12 @@ def round_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> RoundObser
 def run_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> CallObservation:
     """Return what the whole run taught."""
     scored = [record for record in ledger.records if record.score is not None]
+    latencies = tuple(record.latency_ms for record in scored)
     return CallObservation(
         task_type=terms.task_type,
         model_id=terms.model_id,
         scores=learned_scores(ledger, terms.config),
-        latencies_ms=tuple(record.latency_ms for record in scored),
+        latencies_ms=latencies if all(latencies) else (),
         converged=any(record.passed for record in scored),
         total_iterations=len(scored),
         max_iterations=terms.config.max_iterations,

@@ -13,7 +13,8 @@ asking from its usual relation to the others (0.3).
 From outermost to innermost: other pairs, pairs of the same task, pairs of the same model, the pair. Each moves the
 level of all ways by observed over expected cost, sum x / sum n e (as in `tilting`); only calls of the same model, the
 siblings' and the pair's own, say how ways relate to each other. The scale is unknown before the first call: whoever
-speaks first sets it. Before that, ways are taken to relate as in `USUAL_RELATION`.
+speaks first sets it. Before that, ways are taken to relate as in `USUAL_RELATION`. A first call that cost nothing asked
+no model (a query that is searched for as it stands), so it says nothing about the calls that do.
 
 A way whose calls grow dearer with depth, since a caller's prompt keeps the whole history, gets a line through its mean:
 slope S_kx / (S_kk + RIDGE), never negative (ridge regression: Hoerl & Kennard 1970, Technometrics 12:55).
@@ -25,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, sqrt
 
-from loopllm.priors.cost_sums import POWERS, QUANTITIES, WIDTH, CostRow
+from loopllm.priors.cost_sums import FIRST_WAY, POWERS, QUANTITIES, WIDTH, CostRow, empty_row
 from loopllm.priors.moments import Moments
 
 USUAL_RELATION = {"first": 1.0, "fresh": 1.0, "deficiencies": 1.1, "last": 1.3, "best": 1.3}
@@ -44,6 +45,8 @@ RIDGE = 4.0
 """What holds the slope at zero, in units of the sum of squared deviations of k."""
 
 NORMAL_80 = 1.2816
+
+_LEAST = 1e-9
 
 Rows = Mapping[str, CostRow]
 """Power sums by way of asking."""
@@ -144,6 +147,8 @@ def expected_costs(sources: Sequence[Source], ways: Iterable[str], quantity: str
             }
     calls = sum(n for n, _ in seen[-1].values())
     level_variance = square / (calls + square / PAIR_SPREAD**2)
+    if own.get(FIRST_WAY, empty_row())[at] and FIRST_WAY not in seen[-1]:
+        medians[FIRST_WAY] = 0.0
     return {way: _belief(median, own.get(way), at, square, level_variance) for way, median in medians.items()}
 
 
@@ -163,7 +168,8 @@ def shrunk(belief: float, n: float, mean: float, strength: float) -> float:
 
 def _means(rows: Rows, at: int) -> dict[str, tuple[float, float]]:
     """Number of calls and their total, by way."""
-    return {way: (row[at], max(row[at + 3], 0.0)) for way, row in rows.items() if row[at] > 1e-9}  # noqa: PLR2004
+    means = {way: (row[at], max(row[at + 3], 0.0)) for way, row in rows.items() if row[at] > _LEAST}
+    return {way: mean for way, mean in means.items() if way != FIRST_WAY or mean[1]}
 
 
 def _moved(
