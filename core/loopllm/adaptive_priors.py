@@ -25,7 +25,7 @@ from loopllm.priors.hindsight import learn_hindsight
 from loopllm.priors.keys import Keys, scope_keys
 from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import CallObservation, RoundObservation
-from loopllm.priors.planning import PlanRequest, Prepared, prepare
+from loopllm.priors.planning import PlanRequest, Prepared, costs_by_way, prepare
 from loopllm.priors.policy import Policy
 from loopllm.priors.report import PriorsReport, SuggestedConfig
 from loopllm.priors.reporting import build_report, expected_gain_of_call, optimal_depth, suggestion
@@ -232,9 +232,8 @@ class AdaptivePriors:
         return prepared.policy(runs, seed, acts=self.mode == "act")
 
     def _prepared(self, request: PlanRequest) -> Prepared:
-        keys = self._keys(request.task_type, request.model_id)
-        self._asked[keys[0]] = request
-        scopes = Scopes(keys[0], *map(self._statistics, keys))
+        scopes = self._scopes_of(request.task_type, request.model_id)
+        self._asked[scopes.name] = request
         have = self._plans.get(request)
         if have is None or not have.holds(scopes.pair.runs, scopes.everything.runs):
             if self._believer is None:
@@ -311,7 +310,8 @@ class AdaptivePriors:
             pair = self._read(task_type, model_id)
             known = self._prepared(asked)
             policy = known.policy(pair.runs, 0, acts=True)
-            return build_report(pair, policy, known.beliefs.mixture.families(), task_type, model_id)
+            costs = costs_by_way(self._scopes_of(task_type, model_id), self.half_life)
+            return build_report(pair, policy, costs, known.beliefs.mixture.families(), task_type, model_id)
 
     def report_all(self) -> list[PriorsReport]:
         """Reports of all pairs, by task type and model."""
@@ -371,6 +371,10 @@ class AdaptivePriors:
             counters = self._store.load(key) if self._store is not None else {}
             have = self._known[key] = Statistics.from_counters(counters)
         return have
+
+    def _scopes_of(self, task_type: str, model_id: str) -> Scopes:
+        keys = self._keys(task_type, model_id)
+        return Scopes(keys[0], *map(self._statistics, keys))
 
     def _pair(self, task_type: str, model_id: str) -> Statistics:
         return self._statistics(self._keys(task_type, model_id)[0])

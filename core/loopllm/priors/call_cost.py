@@ -159,21 +159,15 @@ class CallCosts:
         return price
 
 
-def call_costs(
-    scopes: Sequence[Statistics],
-    half_life: float,
-    ways: Sequence[str] | None,
-    objective: Goal | Objective,
-    call_cost: float,
-) -> CallCosts:
-    """What is known about the cost of a pair's calls.
+def expected_by_way(
+    scopes: Sequence[Statistics], half_life: float, ways: Sequence[str] | None
+) -> dict[str, WayCost]:
+    """What a pair's calls are expected to cost.
 
     Args:
         scopes: Statistics of the pair, of its task, of its model, and of all pairs.
         half_life: Runs after which an outcome counts half.
-        ways: The ways of asking to tell apart; None: all but the first call are one.
-        objective: What the loop is to earn.
-        call_cost: See `CallCosts`.
+        ways: The ways of asking to be told about, beside those that were seen; None: all but the first call are one.
     """
     pair, *shared = scopes
     now = era_of(generation_of(pair.runs))
@@ -186,7 +180,7 @@ def call_costs(
         Source(_sum((1.0, model), (-1.0, whole)), same_model=True),
         Source(own, same_model=True),
     ]
-    return CallCosts(objective, call_cost, _by_way(sources, ways or (USUAL_WAY,)))
+    return _by_way(sources, (USUAL_WAY,) if ways is None else ways)
 
 
 def _by_way(sources: Sequence[Source], ways: Sequence[str]) -> dict[str, WayCost]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import log2
@@ -10,7 +10,7 @@ from typing import get_args
 
 from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Beliefs, Believer, Scopes
-from loopllm.priors.call_cost import CallCosts, call_costs
+from loopllm.priors.call_cost import CallCosts, WayCost, expected_by_way
 from loopllm.priors.cost_sums import CostRow
 from loopllm.priors.exploration import (
     WAYS_DISCOUNT,
@@ -129,9 +129,14 @@ class Prepared:
 def prepare(believer: Believer, scopes: Scopes, request: PlanRequest, half_life: float) -> Prepared:
     """Form the beliefs of a pair and plan on them."""
     beliefs = believer.believe(scopes, request.ways, USUAL_WAY, request.judge_sd)
-    known = (scopes.pair, scopes.task, scopes.model, scopes.everything)
-    costs = call_costs(known, half_life, request.ways, request.objective, request.call_cost)
+    by_way = costs_by_way(scopes, half_life, request.ways)
+    costs = CallCosts(request.objective, request.call_cost, by_way)
     return _prepared(request, beliefs, costs, scopes.pair.runs, scopes.everything.runs)
+
+
+def costs_by_way(scopes: Scopes, half_life: float, ways: Sequence[str] | None = ()) -> Mapping[str, WayCost]:
+    """What a pair's calls are expected to cost, by way of asking; see `call_cost`."""
+    return expected_by_way((scopes.pair, scopes.task, scopes.model, scopes.everything), half_life, ways)
 
 
 def _prepared(

@@ -59,7 +59,12 @@ def suggestion(statistics: Statistics, task_type: str, model_id: str) -> Suggest
 
 
 def build_report(
-    statistics: Statistics, policy: Policy, kinds: Mapping[str, float], task_type: str, model_id: str
+    statistics: Statistics,
+    policy: Policy,
+    costs: Mapping[str, WayCost],
+    kinds: Mapping[str, float],
+    task_type: str,
+    model_id: str,
 ) -> PriorsReport:
     """Everything that is known about a pair, for people."""
     profile = depth_profile(statistics)
@@ -80,9 +85,7 @@ def build_report(
         mean_latency_ms=statistics.get("s/ms/sum") / timed if timed else None,
         kinds=kinds,
         saved=saved_report(statistics),
-        call_costs={
-            way: _call_cost(way, cost) for way, cost in policy.costs.by_way.items() if cost != UNKNOWN
-        },
+        call_costs={way: _call_cost(way, cost) for way, cost in costs.items() if cost != UNKNOWN},
     )
 
 
