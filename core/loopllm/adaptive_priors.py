@@ -14,19 +14,19 @@ from types import TracebackType
 from typing import Literal, Self, get_args
 
 from loopllm.errors import MisuseError
+from loopllm.priors import learning
 from loopllm.priors.beliefs import Believer, Scopes
 from loopllm.priors.forgetting import folding, generation_of
 from loopllm.priors.hindsight import learn_hindsight
 from loopllm.priors.keys import Keys, scope_keys
-from loopllm.priors.learning import Event, events_of, learn_end, learn_round, learn_run, learn_shared
+from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import CallObservation, RoundObservation
-from loopllm.priors.planning import PlanRequest, Prepared, prepare
+from loopllm.priors.planning import PlanRequest, Prepared, costs_by_way, prepare
 from loopllm.priors.policy import Policy
 from loopllm.priors.report import PriorsReport, SuggestedConfig
 from loopllm.priors.reporting import build_report, expected_gain_of_call, optimal_depth, suggestion
 from loopllm.priors.run_state import complete_scores
 from loopllm.priors.statistics import Statistics
-from loopllm.priors.worth import Objective
 from loopllm.shipped_prior import shipped_arithmetic
 from loopllm.stores.base import PriorStore
 
@@ -102,20 +102,20 @@ class AdaptivePriors:
 
     def observe(self, observation: CallObservation) -> None:
         """Learn from a run that is over."""
-        events = events_of(observation.scores, observation.actions)
+        events = learning.events_of(observation.scores, observation.actions)
 
         def learn(pair: Statistics, generation: int) -> None:
-            learn_run(pair, generation, events, observation)
-            learn_end(pair, observation)
+            learning.learn_run(pair, generation, events, observation)
+            learning.learn_end(pair, observation)
 
         self._learn(observation, events, learn, starts=True, ends=True)
 
     def observe_round(self, observation: RoundObservation) -> None:
         """Learn from one more round of a live run; its last score is new, the others were learned before."""
-        events = events_of(observation.scores, observation.actions)[-1:]
+        events = learning.events_of(observation.scores, observation.actions)[-1:]
 
         def learn(pair: Statistics, generation: int) -> None:
-            learn_round(pair, generation, events, observation)
+            learning.learn_round(pair, generation, events, observation)
 
         self._learn(observation, events, learn, starts=len(observation.scores) == 1, ends=False)
 
@@ -123,14 +123,14 @@ class AdaptivePriors:
         """Learn how a run ended whose rounds were observed one by one."""
 
         def learn(pair: Statistics, _: int) -> None:
-            learn_end(pair, observation)
+            learning.learn_end(pair, observation)
 
         self._learn(observation, (), learn, starts=False, ends=True)
 
     def _learn(
         self,
         seen: CallObservation | RoundObservation,
-        events: Sequence[Event],
+        events: Sequence[learning.Event],
         lesson: Lesson,
         *,
         starts: bool,
@@ -145,16 +145,19 @@ class AdaptivePriors:
                 lesson = self._with_hindsight(keys[0], seen.scores, lesson)
             pair = self._statistics(keys[0])
             generation = generation_of(pair.runs + starts)
-            folds = folding(pair, generation) if generation > generation_of(pair.runs) else {}
+            folds = folding(pair, generation) if generation > generation_of(pair.runs) else None
             first = seen.scores[0] if starts else None
+            costs = learning.costs_of(seen) if starts or not ends else {}
             own, shared = (Statistics(), Statistics()) if self._store is not None else (None, None)
             for target in (pair, own):
                 if target is not None:
                     lesson(target, generation)
-                    target.add_layers(folds)
+                    learning.learn_costs(target, generation, costs)
+                    if folds is not None:
+                        target.merge(folds)
             for target in (*map(self._statistics, keys[1:]), shared):
                 if target is not None:
-                    learn_shared(target, events, first)
+                    learning.learn_shared(target, events, first, costs)
             if own is not None and shared is not None:
                 self._send(keys, own, shared)
 
@@ -186,7 +189,7 @@ class AdaptivePriors:
         task_type: str,
         model_id: str,
         *,
-        objective: Objective = "threshold",
+        objective: Goal | Objective = "threshold",
         quality_threshold: float = 0.8,
         call_cost: float = 0.05,
         max_iterations: int = 8,
@@ -204,9 +207,9 @@ class AdaptivePriors:
             task_type: Your name for the kind of task.
             model_id: The model.
             objective: `threshold`: a best score from `quality_threshold` on is worth 1, any other 0; `quality`: a best
-                score is worth itself.
+                score is worth itself; or an `Objective`, which states in money what one of them is worth.
             quality_threshold: See `objective`.
-            call_cost: Cost of one more call in the unit of that value.
+            call_cost: Cost of one more call in the unit of that value; with an `Objective` a guess, see `call_cost`.
             max_iterations: The most calls of a run.
             ways: The ways of asking again to choose from; None: there is no choice.
             explore: May go on, or ask in another way, in order to learn; bounded, see `loopllm.priors.exploration`.
@@ -217,17 +220,8 @@ class AdaptivePriors:
             MisuseError: An argument is out of range; the message names it.
         """
         named = None if ways is None else tuple(ways)
-        request = PlanRequest(
-            task_type,
-            model_id,
-            objective,
-            quality_threshold,
-            call_cost,
-            max_iterations,
-            named,
-            judge_sd,
-            explore,
-        )
+        wanted = (objective, quality_threshold, call_cost, max_iterations)
+        request = PlanRequest(task_type, model_id, *wanted, named, judge_sd, explore)
         with self._lock:
             self._refresh()
             prepared = self._prepared(request)
@@ -235,14 +229,13 @@ class AdaptivePriors:
         return prepared.policy(runs, seed, acts=self.mode == "act")
 
     def _prepared(self, request: PlanRequest) -> Prepared:
-        keys = self._keys(request.task_type, request.model_id)
-        self._asked[keys[0]] = request
-        scopes = Scopes(keys[0], *map(self._statistics, keys))
+        scopes = self._scopes_of(request.task_type, request.model_id)
+        self._asked[scopes.name] = request
         have = self._plans.get(request)
         if have is None or not have.holds(scopes.pair.runs, scopes.everything.runs):
             if self._believer is None:
                 self._believer = Believer(shipped_arithmetic(), self.half_life)
-            have = self._plans[request] = prepare(self._believer, scopes, request)
+            have = self._plans[request] = prepare(self._believer, scopes, request, self.half_life)
         return have
 
     def should_continue(
@@ -254,7 +247,7 @@ class AdaptivePriors:
         scores_so_far: Sequence[float],
         quality_threshold: float = 0.8,
         *,
-        objective: Objective = "threshold",
+        objective: Goal | Objective = "threshold",
         call_cost: float = 0.05,
         max_iterations: int = 8,
         continue_probability_threshold: float | None = None,
@@ -314,7 +307,8 @@ class AdaptivePriors:
             pair = self._read(task_type, model_id)
             known = self._prepared(asked)
             policy = known.policy(pair.runs, 0, acts=True)
-            return build_report(pair, policy, known.beliefs.mixture.families(), task_type, model_id)
+            costs = costs_by_way(self._scopes_of(task_type, model_id), self.half_life)
+            return build_report(pair, policy, costs, known.beliefs.mixture.families(), task_type, model_id)
 
     def report_all(self) -> list[PriorsReport]:
         """Reports of all pairs, by task type and model."""
@@ -374,6 +368,10 @@ class AdaptivePriors:
             counters = self._store.load(key) if self._store is not None else {}
             have = self._known[key] = Statistics.from_counters(counters)
         return have
+
+    def _scopes_of(self, task_type: str, model_id: str) -> Scopes:
+        keys = self._keys(task_type, model_id)
+        return Scopes(keys[0], *map(self._statistics, keys))
 
     def _pair(self, task_type: str, model_id: str) -> Statistics:
         return self._statistics(self._keys(task_type, model_id)[0])

@@ -64,12 +64,14 @@ class Beliefs:
         mixture: The archetypes behind them.
         counts: The pair's own transitions, faded, by way of asking.
         first_scores: Number of the pair's first scores per bin.
+        arithmetic: How they were worked out.
     """
 
     outlooks: Mapping[str, Outlook]
     mixture: Mixture
     counts: Mapping[str, TransitionCounts]
     first_scores: Sequence[float]
+    arithmetic: Arithmetic
 
     def weight_of(self, cell: int) -> float:
         """What the belief in a cell is worth, in observations."""
@@ -170,6 +172,7 @@ class Believer:
                 mixture,
                 {w: TransitionCounts() for w in ways or (usual,)},
                 first_scores(scopes.pair),
+                self.arithmetic,
             )
         trust = trust_of(scopes.pair, self._half_life)
         own = faded(scopes.pair, self._half_life, None, trust)
@@ -180,10 +183,12 @@ class Believer:
             # Where this pair changed, what its relatives did before is in doubt as well.
             theirs = capped(relatives.siblings, SIBLINGS_COUNT * constancy(trust))
             outlook = self._corrected(mixture, theirs, own)
-            return Beliefs({usual: outlook}, mixture, {usual: own}, first_scores(scopes.pair))
+            return Beliefs(
+                {usual: outlook}, mixture, {usual: own}, first_scores(scopes.pair), self.arithmetic
+            )
         counts = {way: faded(scopes.pair, self._half_life, [way], trust) for way in ways}
         looks = {way: self._of_way(scopes, mixture, way, counts[way], trust) for way in ways}
-        return Beliefs(looks, mixture, counts, first_scores(scopes.pair))
+        return Beliefs(looks, mixture, counts, first_scores(scopes.pair), self.arithmetic)
 
     def _of_way(
         self, scopes: Scopes, mixture: Mixture, way: str, own: TransitionCounts, trust: Trust

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from loopllm.priors.change import belief_in_generations
+from loopllm.priors.cost_sums import era_of, fold_rows
 from loopllm.priors.counts import TransitionCounts
-from loopllm.priors.statistics import Layer, Statistics
+from loopllm.priors.statistics import Statistics
 
 GENERATION = 20
 """Runs of a pair that share a generation."""
@@ -87,11 +88,13 @@ def by_generation(statistics: Statistics) -> dict[int, TransitionCounts]:
     return found
 
 
-def folding(statistics: Statistics, current: int) -> dict[Layer, TransitionCounts]:
-    """What to add so that generations too old to be kept apart become part of the oldest; usually nothing."""
-    changes: dict[Layer, TransitionCounts] = {}
+def folding(statistics: Statistics, current: int) -> Statistics:
+    """What to merge so that generations too old to be kept apart become part of the oldest; usually nothing."""
+    found = Statistics()
+    changes = found.layers
     for (generation, way), counts in statistics.layers.items():
         if OLDEST < generation <= current - KEPT:
             changes.setdefault((generation, way), TransitionCounts()).merge(counts, -1.0)
             changes.setdefault((OLDEST, way), TransitionCounts()).merge(counts)
-    return changes
+    found.costs = fold_rows(statistics.costs, era_of(current))
+    return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from loopllm.priors.beta import beta_quantile
+from loopllm.priors.call_cost import CallCosts
+from loopllm.priors.cost_sums import CostRow
 from loopllm.priors.exploration import Price
 from loopllm.priors.planner import Plan, StopValue, cells_at
 from loopllm.priors.run_state import FIRST_GAIN, GAIN_EDGES, RunState, cell_of, next_momentum, state_of
@@ -40,14 +42,29 @@ class Decision:
         return self.move is None
 
     @property
+    def depth(self) -> int:
+        """Calls made."""
+        return self._state.depth
+
+    @property
     def explores(self) -> bool:
         """True when going on is for the sake of learning."""
         return self.move is not None and self.advised is None
 
     @property
     def call_cost(self) -> float:
-        """What one more call costs, in the unit of the value."""
-        return self._policy.call_cost
+        """What one more call is expected to cost, in the unit of the value."""
+        return self._policy.costs.of(self.way, self._state.depth + 1)
+
+    @property
+    def cost_interval(self) -> tuple[float, float]:
+        """An 80 % interval of `call_cost`; a point when it is the caller's number."""
+        return self._policy.costs.interval(self.way, self._state.depth + 1)
+
+    @property
+    def way(self) -> str:
+        """How the next call would be asked for."""
+        return self.move or self._policy.ways[0]
 
     @property
     def runs(self) -> int:
@@ -56,8 +73,7 @@ class Decision:
 
     @property
     def _row(self) -> Sequence[float]:
-        way = self.move or self._policy.ways[0]
-        return self._policy.outlooks[way](self._state.cell)
+        return self._policy.outlooks[self.way](self._state.cell)
 
     @property
     def probability_of_improvement(self) -> float:
@@ -107,21 +123,23 @@ class Policy:
         plan: What going on is worth.
         outlooks: Probabilities behind the plan, by way of asking.
         worth: What it is worth to stop.
-        call_cost: Cost of one more call in the same unit.
+        costs: What one more call costs in the same unit.
         runs: Runs of this pair behind it.
         weight_of: What the belief in a cell is worth, in observations.
         acts: False: go on whatever the plan says (modes `observe` and `off`).
-        prices: What a call was reckoned to cost, by way of asking; below `call_cost` where it teaches.
+        prices: What a call was reckoned to cost, by way of asking; below its cost where it teaches.
         glance: Calls to go on after the plan says stop, in order to learn.
+        revise: Makes the rule anew from what a run's own calls cost; None when that is known already.
     """
 
     __slots__ = (
         "acts",
-        "call_cost",
+        "costs",
         "glance",
         "outlooks",
         "plan",
         "prices",
+        "revise",
         "runs",
         "ways",
         "weight_of",
@@ -134,23 +152,34 @@ class Policy:
         outlooks: Mapping[str, Outlook],
         worth: StopValue,
         *,
-        call_cost: float,
+        costs: CallCosts,
         runs: int,
         weight_of: Callable[[int], float],
         prices: Mapping[str, Price],
         acts: bool = True,
         glance: int = 0,
+        revise: Callable[[Mapping[str, CostRow]], Policy] | None = None,
     ) -> None:
         self.plan = plan
         self.outlooks = outlooks
         self.worth = worth
-        self.call_cost = call_cost
+        self.costs = costs
         self.runs = runs
         self.weight_of = weight_of
         self.acts = acts
         self.prices = prices
         self.glance = glance
+        self.revise = revise
         self.ways = plan.ways
+
+    @property
+    def call_cost(self) -> float:
+        """Expected cost of the second call, asked for in the usual way."""
+        return self.costs.of(self.ways[0], 2)
+
+    def after(self, seen: Mapping[str, CostRow]) -> Policy:
+        """The rule after a run's own calls: another one only where nothing else had told what a call costs."""
+        return self if self.revise is None else self.revise(seen)
 
     def decide(self, scores: Sequence[float], actions: Sequence[str] = ()) -> Decision:
         """What to do after the calls that scored `scores`.
@@ -176,7 +205,7 @@ class Policy:
         if ahead <= now:
             return None, None
         way = self.plan.next_way(state.depth, state.momentum, state.best)
-        lesson = self.call_cost - self.prices[way](state.momentum, state.depth)
+        lesson = self.costs.of(way, state.depth + 1) - self.prices[way](state.momentum, state.depth)
         return way, way if ahead - lesson > now else None
 
     def _glances(self, scores: Sequence[float], state: RunState) -> bool:
@@ -207,10 +236,11 @@ class Policy:
     def explain(self, decision: Decision) -> str:
         """The reason for a decision as a sentence."""
         low, high = decision.interval
+        gain = decision.expected_gain
         verb = "stopped" if decision.stop else "goes on in order to learn" if decision.explores else "goes on"
         return (
-            f"{verb}: another call is expected to gain {decision.expected_gain:.3f} "
-            f"(80 % interval {low:.2f} to {high:.2f}), costs {self.call_cost:.2g}; {self.runs} runs behind this"
+            f"{verb}: another call is expected to gain {gain:.3f} (80 % interval {low:.2f} to {high:.2f}), "
+            f"{self.costs.phrase(gain, decision.way, decision.depth + 1)}; {self.runs} runs behind this"
         )
 
     def __repr__(self) -> str:

@@ -42,7 +42,7 @@ def test_a_half_life_halves_the_weight_of_old_runs():
 def test_folding_moves_what_is_old_and_changes_no_sum():
     old = lived(dict.fromkeys(range(1, KEPT + 4), (5.0, 5.0)))
     before = faded(old, float("inf")).total(CELL)
-    old.add_layers(folding(old, KEPT + 3))
+    old.merge(folding(old, KEPT + 3))
     assert {g for g, _ in old.layers} == {OLDEST, *range(4, KEPT + 4)}
     assert faded(old, float("inf")).total(CELL) == pytest.approx(before)
 
@@ -50,6 +50,6 @@ def test_folding_moves_what_is_old_and_changes_no_sum():
 def test_folding_twice_at_once_heals_at_the_next_reading():
     one = lived(dict.fromkeys(range(1, KEPT + 2), (5.0, 5.0)))
     fold = folding(one, KEPT + 1)
-    one.add_layers(fold)
-    one.add_layers(fold)  # another process did the same
+    one.merge(fold)
+    one.merge(fold)  # another process did the same
     assert faded(one, float("inf")).total(CELL) == pytest.approx(10.0 * (KEPT + 1))
