@@ -10,6 +10,11 @@ that it reaches for states whose price is low through several calls (deep explor
 planner: Osband et al. 2016, arXiv 1402.0635; Strehl & Littman 2008, J. Computer and System Sciences 74:1309). What is
 paid for it is bounded: at most S c per call, falling as 1/n.
 
+One run of every plan also goes on where a plan made for one archetype would, drawn with the probability that it is the
+truth (posterior sampling: Thompson 1933, Biometrika 25:285; Osband, Russo & Van Roy 2013, NeurIPS 26): what is
+believable enough to pay is tried, several calls deep, before it is ruled out. Plans are made at numbers of runs
+that grow by an eighth, so that this takes some 9 ln N of N runs, ever fewer as the truth becomes plain.
+
 So that a change for the better is noticed after the prices have become those of the calls, one run in `GLANCE_EVERY`
 goes two calls further than the plan says.
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import log2
 from typing import get_args
+from zlib import crc32
 
 from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Beliefs, Believer, Scopes
@@ -15,6 +16,7 @@ from loopllm.priors.cost_sums import CostRow
 from loopllm.priors.exploration import (
     WAYS,
     Price,
+    chance,
     curiosity,
     discounted_price,
     fixed_price,
@@ -81,6 +83,7 @@ class Prepared:
         costs: What it costs.
         runs: Runs of the pair then.
         pooled: Runs of all pairs then.
+        supposed: While learning, what going on is worth if one archetype, drawn by its probability, were the truth.
         told: Plans for first runs, by what their first call cost.
     """
 
@@ -92,6 +95,7 @@ class Prepared:
     costs: CallCosts
     runs: float
     pooled: float
+    supposed: Plan | None = None
     told: dict[int | None, Prepared] = field(default_factory=dict, compare=False)
 
     def holds(self, runs: float, pooled: float) -> bool:
@@ -111,6 +115,7 @@ class Prepared:
             prices=self.prices,
             acts=acts,
             glance=glance(seed, int(runs)) if self.request.explore else 0,
+            supposed=self.supposed if runs <= self.runs else None,
             revise=partial(self._revised, runs, seed, acts) if self.costs.guessed else None,
         )
 
@@ -150,8 +155,13 @@ def _prepared(
         way: costs.price(way, request.max_iterations, part)
         for way, part in _parts(beliefs, explore=request.explore).items()
     }
-    plan = beliefs.arithmetic.make_plan(beliefs.outlooks, worth, prices, request.max_iterations, grid)
-    return Prepared(request, plan, beliefs, worth, prices, costs, runs, pooled)
+    make_plan, horizon = beliefs.arithmetic.make_plan, request.max_iterations
+    plan, supposed = make_plan(beliefs.outlooks, worth, prices, horizon, grid), None
+    if request.explore:
+        drawn = chance(crc32(f"{request.task_type}\n{request.model_id}".encode()), int(runs))
+        full = {way: costs.price(way, horizon, fixed_price(1.0)) for way in prices}
+        supposed = make_plan(beliefs.supposing(drawn), worth, full, horizon, grid)
+    return Prepared(request, plan, beliefs, worth, prices, costs, runs, pooled, supposed)
 
 
 def _parts(beliefs: Beliefs, *, explore: bool) -> dict[str, Price]:

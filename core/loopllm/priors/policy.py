@@ -129,6 +129,8 @@ class Policy:
         acts: False: go on whatever the plan says (modes `observe` and `off`).
         prices: What a call was reckoned to cost, by way of asking; below its cost where it teaches.
         glance: Calls to go on after the plan says stop, in order to learn.
+        supposed: What going on is worth if one archetype were the truth; followed where it goes further, in order to
+            learn.
         revise: Makes the rule anew from what a run's own calls cost; None when that is known already.
     """
 
@@ -141,6 +143,7 @@ class Policy:
         "prices",
         "revise",
         "runs",
+        "supposed",
         "ways",
         "weight_of",
         "worth",
@@ -158,6 +161,7 @@ class Policy:
         prices: Mapping[str, Price],
         acts: bool = True,
         glance: int = 0,
+        supposed: Plan | None = None,
         revise: Callable[[Mapping[str, CostRow]], Policy] | None = None,
     ) -> None:
         self.plan = plan
@@ -169,6 +173,7 @@ class Policy:
         self.acts = acts
         self.prices = prices
         self.glance = glance
+        self.supposed = supposed
         self.revise = revise
         self.ways = plan.ways
 
@@ -191,8 +196,8 @@ class Policy:
         del actions
         state = state_of(scores)
         planned, advised = self._planned(state)
-        move = planned
-        if planned is None and (not self.acts or self._glances(scores, state)):
+        move = planned or self._supposed_move(state)
+        if move is None and (not self.acts or self._glances(scores, state)):
             move = self.ways[0]
         return Decision(self, state, move, advised)
 
@@ -207,6 +212,15 @@ class Policy:
         way = self.plan.next_way(state.depth, state.momentum, state.best)
         lesson = self.costs.of(way, state.depth + 1) - self.prices[way](state.momentum, state.depth)
         return way, way if ahead - lesson > now else None
+
+    def _supposed_move(self, state: RunState) -> str | None:
+        """How to go on if one archetype were the truth, or None when it too says stop."""
+        if self.supposed is None or state.depth >= self.plan.horizon:
+            return None
+        ahead = self.supposed.going_on(state.depth, state.momentum, state.best)
+        if ahead <= self.worth(state.cell, state.best):
+            return None
+        return self.supposed.next_way(state.depth, state.momentum, state.best)
 
     def _glances(self, scores: Sequence[float], state: RunState) -> bool:
         if (
