@@ -13,7 +13,7 @@ from typing import Any
 
 from loopllm.errors import MisuseError
 from loopllm.providers.base import Completion, Provider
-from loopllm.providers.deadline import await_within, call_in_thread, call_within
+from loopllm.deadline import await_within, call_in_thread, call_within
 from loopllm.results import UNKNOWN_USAGE, Usage
 
 _LANGCHAIN = "langchain_core.language_models"

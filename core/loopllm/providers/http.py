@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from loopllm.errors import MissingExtraError, MisuseError, ProviderError
-from loopllm.providers.deadline import await_within, call_within, too_late
+from loopllm.deadline import await_within, call_within, too_late
 from loopllm.providers.failures import refused, retry_after_seconds
 from loopllm.providers.framing import LineSplitter, refuse_oversize
 

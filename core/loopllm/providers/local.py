@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loopllm.providers.deadline import await_within, call_in_thread, call_within
+from loopllm.deadline import await_within, call_in_thread, call_within
 from loopllm.providers.llama_server import (
     ServerSettings,
     address_if_running,

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from loopllm.errors import CallTimeoutError
-from loopllm.providers.deadline import call_in_thread, call_within
+from loopllm.deadline import call_in_thread, call_within
 
 where: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="nowhere")
 
