@@ -254,16 +254,16 @@ class LoopedLLM(Generic[PromptT, OutputT]):
             model: As in `refine`.
             task_type: As in `refine`.
             max_concurrency: Runs at the same time, 32 when not given.
-            return_exceptions: Put the error of a failed run in its place. False raises the first failure and starts
-                no further run.
+            return_exceptions: Put the error of a failed run in its place. False raises the first failure, starts no
+                further run, and ends those under way after their current step.
 
         Returns:
             One result a prompt.
         """
         from loopllm.batching import run_in_threads  # noqa: PLC0415 - threads are loaded when first used
 
-        def refine(prompt: PromptT) -> RefinementResult[PromptT, OutputT]:
-            return self.refine(prompt, evaluator, context, model, task_type=task_type)
+        def refine(prompt: PromptT, unwanted: Cancellation) -> RefinementResult[PromptT, OutputT]:
+            return self.refine(prompt, evaluator, context, model, task_type=task_type, cancellation=unwanted)
 
         return run_in_threads(refine, list(prompts), max_concurrency, return_exceptions=return_exceptions)
 

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from loopllm.errors import CallTimeoutError
 from loopllm.deadline import call_in_thread, call_within
+from loopllm.errors import CallTimeoutError
 
 where: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="nowhere")
 

@@ -1,7 +1,6 @@
 """The front door: every way to run the loop, on scripted models."""
 
 import asyncio
-import contextvars
 import json
 import threading
 import time
@@ -296,78 +295,6 @@ def test_observers_hear_everything_and_cannot_break_the_run(caplog: pytest.LogCa
     LoopedLLM(scripted("0.9"), observers=[listener]).refine("the task", by_number)
     assert kinds(listener.heard) == [*ONE_ROUND, Finished]
     assert "Listener" in caplog.text
-
-
-def test_a_batch_keeps_the_order_of_its_prompts() -> None:
-    loop = LoopedLLM(lambda prompt: prompt)
-    results = loop.batch(["0.81", "0.95", "0.88"], by_number, max_concurrency=2)
-    assert [result.output for result in results] == ["0.81", "0.95", "0.88"]
-
-
-def fail_on_b(prompt: str) -> str:
-    if prompt == "b":
-        raise ProviderError("no b today")
-    return "0.9"
-
-
-def test_one_failure_in_a_batch_does_not_lose_the_others() -> None:
-    a, b, c = LoopedLLM(fail_on_b).batch(["a", "b", "c"], by_number, return_exceptions=True)
-    assert isinstance(b, ProviderError)
-    assert not isinstance(a, Exception)
-    assert not isinstance(c, Exception)
-
-
-def test_a_batch_raises_its_first_failure_when_not_told_otherwise() -> None:
-    with pytest.raises(ProviderError, match="no b today"):
-        LoopedLLM(fail_on_b).batch(["a", "b", "c"], by_number)
-
-
-def test_a_batch_runs_in_a_copy_of_the_callers_context() -> None:
-    who = contextvars.ContextVar("who", default="nobody")
-    who.set("me")
-    seen: list[str] = []
-
-    def model(prompt: str) -> str:
-        seen.append(who.get())
-        return "0.9"
-
-    LoopedLLM(model).batch(["a", "b"], by_number)
-    assert seen == ["me", "me"]
-
-
-async def test_an_awaited_batch_keeps_the_order_and_bounds_what_runs_at_once() -> None:
-    running = most = 0
-
-    async def model(prompt: str) -> str:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.001)
-        running -= 1
-        return prompt
-
-    prompts = [f"0.{number}" for number in range(80, 100)]
-    results = await LoopedLLM(model).abatch(prompts, by_number, max_concurrency=4)
-    assert [result.output for result in results] == prompts
-    assert most == 4
-
-
-async def test_one_failure_in_an_awaited_batch_does_not_lose_the_others() -> None:
-    async def model(prompt: str) -> str:
-        return fail_on_b(prompt)
-
-    loop = LoopedLLM(model)
-    a, b, c = await loop.abatch(["a", "b", "c"], by_number, return_exceptions=True)
-    assert isinstance(b, ProviderError)
-    assert not isinstance(a, Exception)
-    assert not isinstance(c, Exception)
-    with pytest.raises(ProviderError, match="no b today"):
-        await loop.abatch(["a", "b", "c"], by_number)
-
-
-def test_a_concurrency_below_one_is_refused() -> None:
-    with pytest.raises(MisuseError, match="max_concurrency"):
-        LoopedLLM(scripted("x")).batch(["a"], by_number, max_concurrency=0)
 
 
 def test_a_run_is_continued_by_another_loop_where_it_was_left() -> None:

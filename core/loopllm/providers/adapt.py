@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from loopllm.deadline import await_within, call_in_thread, call_within
 from loopllm.errors import MisuseError
 from loopllm.providers.base import Completion, Provider
-from loopllm.deadline import await_within, call_in_thread, call_within
 from loopllm.results import UNKNOWN_USAGE, Usage
 
 _LANGCHAIN = "langchain_core.language_models"

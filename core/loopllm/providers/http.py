@@ -18,8 +18,8 @@ from contextlib import aclosing, closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from loopllm.errors import MissingExtraError, MisuseError, ProviderError
 from loopllm.deadline import await_within, call_within, too_late
+from loopllm.errors import MissingExtraError, MisuseError, ProviderError
 from loopllm.providers.failures import refused, retry_after_seconds
 from loopllm.providers.framing import LineSplitter, refuse_oversize
 
