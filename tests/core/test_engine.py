@@ -297,6 +297,34 @@ def test_observers_hear_everything_and_cannot_break_the_run(caplog: pytest.LogCa
     assert "Listener" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"config": {"max_iterations": 3}}, r"config must be a LoopConfig.*LoopConfig\(max_iterations"),
+        ({"priors": "priors.json"}, r"priors must be AdaptivePriors.*store_path"),
+        ({"observers": [print]}, r"observers.*on_event"),
+        ({"observers": print}, r"observers.*on_event"),
+    ],
+)
+def test_a_loop_of_wrong_parts_is_refused_when_built(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(MisuseError, match=words):
+        LoopedLLM(scripted("x"), **arguments)
+
+
+async def test_a_run_with_wrong_arguments_is_refused_before_the_model_is_asked() -> None:
+    provider = scripted("0.9")
+    loop = LoopedLLM(provider)
+    with pytest.raises(MisuseError, match="context must be a dict"):
+        loop.refine("the task", by_number, "facts")  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(MisuseError, match="cancellation must have is_set"):
+        loop.refine("the task", by_number, cancellation=lambda: True)  # type: ignore[arg-type]  # same
+    with pytest.raises(MisuseError, match="list of prompts, got the single string 'the task'"):
+        loop.batch("the task", by_number)
+    with pytest.raises(MisuseError, match="list of prompts"):
+        await loop.abatch("the task", by_number)
+    assert provider.call_count == 0
+
+
 def test_a_run_is_continued_by_another_loop_where_it_was_left() -> None:
     first = LoopedLLM(scripted("0.3"))
     run = first.begin("the task")
