@@ -103,10 +103,12 @@ class EvaluationResult:
     feedback: str = ""
 
     def __post_init__(self) -> None:
-        if type(self.score) is not float:
-            object.__setattr__(self, "score", _plain_float(self.score))
-        if not 0.0 <= self.score <= 1.0:  # NaN fails this comparison too
-            raise MisuseError(f"score must be a number in [0, 1], got {self.score!r}")
+        score = self.score
+        if type(score) is not float:
+            score = _plain_float(score)
+            object.__setattr__(self, "score", score)
+        if not 0.0 <= score <= 1.0:  # NaN fails this comparison too
+            raise MisuseError(f"score must be a number in [0, 1], got {score!r}")
         if not self.feedback and self.deficiencies:
             object.__setattr__(self, "feedback", "; ".join(self.deficiencies))
 

@@ -70,11 +70,12 @@ def _call(step: CallModel[PromptT], world: World[PromptT, OutputT]) -> ModelRepl
 def _evaluate(
     step: Evaluate[PromptT, OutputT], world: World[PromptT, OutputT]
 ) -> Evaluated | EvaluationFailed:
-    began, evaluator = time.perf_counter(), world.evaluator
-    # Any other evaluator stays on the caller's thread, to which its connection, browser or signals may belong.
-    limit = step.timeout_s if evaluator.waits else None
+    began, evaluator, context = time.perf_counter(), world.evaluator, world.context_of(step)
     try:
-        result = call_within(limit, evaluator.evaluate, step.output, world.context_of(step))
+        if evaluator.waits:
+            result = call_within(step.timeout_s, evaluator.evaluate, step.output, context)
+        else:  # on the caller's thread, to which its connection, its browser or its signals may belong
+            result = evaluator.evaluate(step.output, context)
     except Exception as error:  # noqa: BLE001 - whatever a step raises is an outcome of the run
         return failure(EvaluationFailed, error, began, step.timeout_s, world)
     return Evaluated(result, time.perf_counter() - began)

@@ -19,7 +19,6 @@ from loopllm.results import EvaluationResult
 _Ask = Callable[[Any, Context | None], Any]
 _AsyncAsk = Callable[[Any, Context | None], Awaitable[Any]]
 
-_USUAL = (float, EvaluationResult, bool)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -74,7 +73,11 @@ class BoundEvaluator:
             verdict = self._ask(output, context)
         except MisuseError as error:
             raise self._blamed(error) from error
-        if type(verdict) in _USUAL:  # asking whether it is awaitable would double the cost of the call
+        kind = type(verdict)
+        if kind is EvaluationResult:
+            checked: EvaluationResult = verdict
+            return checked
+        if kind is float or kind is bool:  # asking whether it is awaitable would double the cost of the call
             return as_result(verdict, self.name)
         if inspect.isawaitable(verdict):
             _discard(verdict)
