@@ -4,6 +4,7 @@ import logging
 import pickle
 import socket
 import threading
+import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from loopllm.errors import CallTimeoutError, MisuseError, ProviderError
 from loopllm.providers.base import Provider, StreamingProvider
+from loopllm.providers.ollama import OllamaProvider
 from loopllm.providers.openai_compatible import OpenAICompatibleProvider
 from loopllm.results import Usage
 
@@ -172,12 +174,18 @@ def test_a_senseless_retry_after_is_left_out(server: Any, nonsense: Any) -> None
     assert caught.value.retry_after is None
 
 
-async def test_a_server_that_is_not_there_is_a_transient_failure() -> None:
+async def test_a_server_that_is_not_there_is_a_transient_failure_that_names_the_address_and_what_to_do() -> (
+    None
+):
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     for error in await both(OpenAICompatibleProvider(f"http://127.0.0.1:{port}/v1", model="m")):
         assert error.transient
         assert error.status is None
+        assert f"no model server answers at http://127.0.0.1:{port}" in str(error)
+        assert "is it running, and is base_url its address?" in str(error)
+    for error in await both(OllamaProvider(f"http://127.0.0.1:{port}", model="m")):
+        assert "ollama serve" in str(error)
 
 
 async def test_a_reply_that_is_no_chat_completion_says_what_to_check(server: Any) -> None:
@@ -295,6 +303,19 @@ def test_many_threads_share_one_provider(server: Any) -> None:
     assert [reply.content for reply in replies] == ["Hello."] * 20
 
 
+def traceback_with_variables(error: BaseException) -> str:
+    """What a crash reporter sends home: every frame with its variables, of every error in the chain."""
+    assert error.__traceback__ is not None
+    below_the_test = error.with_traceback(error.__traceback__.tb_next)
+    return "".join(traceback.TracebackException.from_exception(below_the_test, capture_locals=True).format())
+
+
+def test_a_password_in_the_address_is_refused_without_repeating_it() -> None:
+    with pytest.raises(MisuseError, match="headers=") as caught:
+        OpenAICompatibleProvider("https://me:hunter2@example.com/v1", model="m")
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("key", [KEY, SecretStr(KEY)])
 def test_no_secret_is_in_repr_state_pickle_log_or_error(
     server: Any, key: Any, caplog: pytest.LogCaptureFixture
@@ -306,6 +327,11 @@ def test_no_secret_is_in_repr_state_pickle_log_or_error(
     with pytest.raises(ProviderError) as caught:
         provider.complete("hi")
     texts = [repr(provider), str(provider.__dict__), str(caught.value), repr(caught.value), caplog.text]
+    with pytest.raises(ProviderError) as unreachable:
+        OpenAICompatibleProvider("http://127.0.0.1:9", key, "m", headers={"X-Token": token}).complete("hi")
+    for error in (caught.value, unreachable.value):
+        assert "http_chat.py" in traceback_with_variables(error)
+        texts.append(traceback_with_variables(error))
     texts += [repr(pickle.dumps(provider)), repr(pickle.dumps(caught.value))]
     assert server.requests[0][1]["X-Token"] == token
     for text in texts:
