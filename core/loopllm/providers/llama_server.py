@@ -235,7 +235,7 @@ def _after_fork() -> None:
 
 
 def _leave_the_native_library_alone() -> None:
-    """Let a forked child end without destroying what its parent's threads belong to: it would wait for them for ever."""
+    """Let a forked child end without destroying what belongs to threads of its parent: it would wait for ever."""
     for server in _servers.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
     _servers.clear()
