@@ -18,6 +18,7 @@ from loopllm.priors import learning
 from loopllm.priors.beliefs import Believer, Scopes
 from loopllm.priors.forgetting import folding, generation_of
 from loopllm.priors.hindsight import learn_hindsight
+from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.keys import Keys, scope_keys
 from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import CallObservation, RoundObservation
@@ -148,6 +149,7 @@ class AdaptivePriors:
             folds = folding(pair, generation) if generation > generation_of(pair.runs) else None
             first = seen.scores[0] if starts else None
             costs = learning.costs_of(seen) if starts or not ends else {}
+            judgements = seen.judgements if isinstance(seen, CallObservation) else ()
             own, shared = (Statistics(), Statistics()) if self._store is not None else (None, None)
             for target in (pair, own):
                 if target is not None:
@@ -157,7 +159,7 @@ class AdaptivePriors:
                         target.merge(folds)
             for target in (*map(self._statistics, keys[1:]), shared):
                 if target is not None:
-                    learning.learn_shared(target, events, first, costs)
+                    learning.learn_shared(target, events, first, costs, judgements)
             if own is not None and shared is not None:
                 self._send(keys, own, shared)
 
@@ -214,7 +216,8 @@ class AdaptivePriors:
             ways: The ways of asking again to choose from; None: there is no choice.
             explore: May go on, or ask in another way, in order to learn; bounded, see `loopllm.priors.exploration`.
             seed: Of the exploration.
-            judge_sd: Test-retest standard deviation of the evaluator's scores; None: it is learned; 0: it never errs.
+            judge_sd: Test-retest standard deviation of the evaluator's scores; 0: it never errs; None: as its repeats
+                tell, once there are enough (`judge_spread`), before that as the scores tell.
 
         Raises:
             MisuseError: An argument is out of range; the message names it.
@@ -299,6 +302,12 @@ class AdaptivePriors:
         """A budget that cuts off nothing that was seen to succeed; the threshold stays the one in use."""
         with self._lock:
             return suggestion(self._read(task_type, model_id), task_type, model_id)
+
+    def judge_spread(self, task_type: str, model_id: str) -> JudgeSpread:
+        """How much the scores of one draft vary, as the repeats of all models' runs of this task tell."""
+        with self._lock:
+            self._refresh()
+            return JudgeSpread.seen(self._scopes_of(task_type, model_id).task)
 
     def report(self, task_type: str, model_id: str) -> PriorsReport:
         """What is known about one task type and model."""

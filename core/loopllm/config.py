@@ -69,6 +69,10 @@ class LoopConfig(BaseModel):
             worth in money, so that the cost of a call can be learned from what calls cost and how long they take.
         call_cost: Cost of one more call in the unit of the objective. With an `Objective` it stands in for the cost
             until a call told it, as a part of what the draft may be worth.
+        judge_sd: Test-retest standard deviation of the evaluator's scores (0: the same draft always scores alike),
+            instead of what the evaluator states; None: as it states, else as its repeats and the scores tell.
+        judge_cost: Cost of judging a draft once more, in the unit of `call_cost`. When given, the learned exit may have
+            the best draft judged again where that is worth more than it costs; None: a draft is judged once.
         explore: Let the learned exit go on now and then in order to learn (bounded).
         seed: Seed of that exploration.
     """
@@ -93,6 +97,8 @@ class LoopConfig(BaseModel):
     learning: Literal["act", "observe", "off"] = "act"
     objective: Goal | Objective = "threshold"
     call_cost: float = Field(default=0.05, ge=0.0)
+    judge_sd: float | None = Field(default=None, ge=0.0, le=1.0)
+    judge_cost: float | None = Field(default=None, ge=0.0)
     explore: bool = True
     seed: int = 0
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loopllm.config import LoopConfig
 from loopllm.errors import MisuseError
+from loopllm.evaluators.adapt import as_evaluator
 from loopllm.exits import Condition
 from loopllm.feedback import PromptFormat
 from loopllm.priors import Policy
@@ -68,8 +69,18 @@ def make_terms(
     priors: AdaptivePriors | None,
     task_type: str,
     model_id: str,
+    evaluator: Any = None,
 ) -> Terms[PromptT, OutputT]:
     """Return the terms of one run.
+
+    Args:
+        config: Limits and settings.
+        form: How prompts and outputs are written.
+        conditions: The caller's own exit conditions.
+        priors: What was learned, or None.
+        task_type: First half of the key of what is learned.
+        model_id: Second half.
+        evaluator: What the run will be judged by, when it is known; it may state its test-retest spread.
 
     Raises:
         MisuseError: The run is to be learned from, and nobody knows the model's name.
@@ -80,13 +91,17 @@ def make_terms(
             "learning needs to know the model, and the provider does not name it: pass model=... to refine, "
             "or build the provider with model_id=..."
         )
-    policy = (
-        None if priors is None or config.learning != "act" else _advice(config, priors, task_type, model_id)
-    )
+    acts = priors is not None and config.learning == "act"
+    judge_sd = config.judge_sd
+    if judge_sd is None and evaluator is not None:
+        judge_sd = as_evaluator(evaluator).test_retest_sd
+    policy = _advice(config, priors, task_type, model_id, judge_sd) if acts and priors else None
     return Terms(config, form, config.ways(), tuple(conditions), policy, task_type, model_id, learns)
 
 
-def _advice(config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id: str) -> Policy:
+def _advice(
+    config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id: str, judge_sd: float | None
+) -> Policy:
     policy = priors.policy(
         task_type,
         model_id,
@@ -97,6 +112,7 @@ def _advice(config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id
         ways=tuple(config.ways()),
         explore=config.explore,
         seed=config.seed,
+        judge_sd=judge_sd,
     )
     if policy.runs and not policy.costs.money_is_known:
         _warn_of_unknown_money(task_type, model_id)

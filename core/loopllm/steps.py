@@ -85,6 +85,12 @@ class Finish(Generic[PromptT, OutputT]):
     result: RefinementResult[PromptT, OutputT]
     error: Exception | None = None
 
+    def settled(self) -> RefinementResult[PromptT, OutputT]:
+        """Return the result, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
 
 @dataclass(frozen=True, slots=True)
 class ModelReplied(Generic[OutputT]):

@@ -24,6 +24,7 @@ class NodesJudge:
     def __init__(self, evaluator: Any) -> None:
         bound = as_evaluator(evaluator)
         self.name, self.inline, self.is_async = bound.name, bound.inline, bound.is_async
+        self.test_retest_sd = bound.test_retest_sd
         self._bound = bound
         self._verdicts: dict[str, EvaluationResult] = {}
         self._previous: Retrieval | None = None

@@ -21,9 +21,14 @@ from tests.loopllm_li.conftest import ScriptedCompletions, as_nodes
 
 from loopllm import CompositeEvaluator, LoopedLLM, MisuseError
 from loopllm.errors import EvaluatorError
+from loopllm.evaluators import as_evaluator
 from loopllm.providers.mock import MockLLMProvider
 from loopllm_li import LlamaIndexEvaluator
+from loopllm_li.answer_judge import AnswerJudge
 from loopllm_li.background_loop import run_blocking
+from loopllm_li.chat_rounds import ChatJudge
+from loopllm_li.nodes_judge import NodesJudge
+from loopllm_li.spans import SpannedJudge
 
 FACTS = {"query": "why do tides rise?", "contexts": ["The moon raises the tides."], "reference": "the moon"}
 
@@ -276,3 +281,11 @@ async def test_awaited_it_runs_on_the_callers_own_loop() -> None:
     evaluator = LoopBound()
     await LlamaIndexEvaluator(evaluator).aevaluate("x", FACTS)
     assert evaluator.loop is asyncio.get_running_loop()
+
+
+def test_a_stated_spread_reaches_the_loop_through_every_wrapper() -> None:
+    judge = LlamaIndexEvaluator(Given(score=0.5), test_retest_sd=0.06)
+    for wrapped in (judge, NodesJudge(judge), AnswerJudge(judge), ChatJudge(judge)):
+        assert as_evaluator(wrapped).test_retest_sd == 0.06
+        assert as_evaluator(SpannedJudge(as_evaluator(wrapped))).test_retest_sd == 0.06
+    assert as_evaluator(LlamaIndexEvaluator(Given(score=0.5))).test_retest_sd is None

@@ -74,6 +74,8 @@ class CallObservation:
             ones are taken as `last`.
         usages: Tokens and money of each call, or empty.
         evaluations_ms: Milliseconds of each call's evaluation, or empty.
+        judgements: All scores of each draft that was judged more than once, the first one included; `scores` holds the
+            first only.
 
     Raises:
         MisuseError: A field is out of its range; the message names it.
@@ -90,11 +92,14 @@ class CallObservation:
     actions: Sequence[str] = ()
     usages: Sequence[Usage] = ()
     evaluations_ms: Sequence[float] = ()
+    judgements: Sequence[Sequence[float]] = ()
 
     def __post_init__(self) -> None:
         _check_text("task_type", self.task_type)
         _check_text("model_id", self.model_id)
         _check_scores(self.scores)
+        for scores in self.judgements:
+            _check_scores(scores)
         _check_latencies("latencies_ms", self.latencies_ms)
         _check_latencies("evaluations_ms", self.evaluations_ms)
         _check_usages(self.usages)
