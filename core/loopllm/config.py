@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from loopllm.feedback import WAYS, FeedbackBuilder, FeedbackName
 from loopllm.priors.objective import Goal, Objective
+from loopllm.results import Usage
 
 _LONGEST_MS = 1e11  # three years; what clocks cannot count to would fail in the middle of a run
 
@@ -36,6 +38,12 @@ class Prices(BaseModel):
         return (
             prompt_tokens * self.prompt_per_million + completion_tokens * self.completion_per_million
         ) / 1e6
+
+    def priced(self, usage: Usage) -> Usage:
+        """Return the usage of a call with its price, where the provider told tokens and no cost."""
+        if usage.cost is not None or usage.prompt_tokens is None:
+            return usage
+        return replace(usage, cost=self.cost(usage.prompt_tokens, usage.completion_tokens or 0))
 
 
 class LoopConfig(BaseModel):

@@ -12,6 +12,7 @@ from loopllm.evaluators.adapt import as_evaluator
 from loopllm.exits import Condition
 from loopllm.feedback import PromptFormat
 from loopllm.priors import Policy
+from loopllm.priors.judging_again import JudgingRule
 from loopllm.results import OutputT, PromptT
 from loopllm.tables import shorten
 from loopllm.telemetry.log import logger
@@ -96,7 +97,22 @@ def make_terms(
     if judge_sd is None and evaluator is not None:
         judge_sd = as_evaluator(evaluator).test_retest_sd
     policy = _advice(config, priors, task_type, model_id, judge_sd) if acts and priors else None
-    return Terms(config, form, config.ways(), tuple(conditions), policy, task_type, model_id, learns)
+    judging = None
+    if priors is not None and policy is not None and policy.acts:
+        judging = _judging(config, priors, task_type, model_id, judge_sd)
+    return Terms(config, form, config.ways(), tuple(conditions), policy, task_type, model_id, learns, judging)
+
+
+def _judging(
+    config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id: str, judge_sd: float | None
+) -> JudgingRule | None:
+    """Return the rule for judging again, None where it cannot pay or the caller did not say what it costs."""
+    if config.judge_cost is None or not config.best_of:
+        return None
+    spread = priors.judge_spread(task_type, model_id).learned if judge_sd is None else judge_sd
+    if spread == 0.0 or (spread is None and not config.explore):
+        return None
+    return JudgingRule(spread, config.judge_cost, config.quality_threshold)
 
 
 def _advice(

@@ -10,7 +10,8 @@ from loopllm.results import EvaluationResult
 Output_contra = TypeVar("Output_contra", contravariant=True)
 
 Context = Mapping[str, Any]
-"""Facts about the run that an evaluator may use; the engine adds `prompt` (the task) and `iteration`."""
+"""Facts about the run that an evaluator may use; the engine adds `prompt` (the task) and `iteration`, and `judgement`
+(2, 3) when it judges a draft again: an evaluator that keeps its verdicts should then judge afresh."""
 
 Verdict = float | bool | EvaluationResult
 """What a plain callable may return: a score in [0, 1], pass or fail, or everything."""
