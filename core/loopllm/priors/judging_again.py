@@ -8,7 +8,7 @@ y ~ Normal(q, sd^2). After r repeats y_1..y_r the belief is Normal(mu, s_r^2) wi
 
 and the next judgement is y ~ Normal(mu, s_r^2 + sd^2). Stopping is worth mu, or Phi((mu - t) / s_r) for a threshold t,
 of the draft that would be returned. A draft whose mean score reaches t ends the run; else the run may go on, which is
-worth what the plan says. With V the value of deciding well, the expected value of information is
+worth more by what the plan says. With V the value of deciding well, the expected value of information is
 
     EVI = E_y[V after y] - V,     judge again when EVI > cost
 
@@ -31,7 +31,7 @@ from loopllm.priors.judge_spread import USUAL_SD
 from loopllm.priors.objective import Goal
 from loopllm.priors.planner import Plan
 from loopllm.priors.policy import Policy
-from loopllm.priors.run_state import cell_of, state_of
+from loopllm.priors.run_state import state_of
 from loopllm.priors.worth import Worth
 
 MOST_JUDGEMENTS = 3
@@ -162,7 +162,12 @@ class Drafts:
     ) -> None:
         self._plan, self._worth, self._judgements, self._passes_at = plan, worth, judgements, passes_at
         self.spread = spread
-        self._state = state_of([scores[0] for scores in judgements])
+        # One m and s for all drafts: with those of each draft's own cell, a step from one band of scores to the next
+        # would look like a step in quality.
+        errs, mean, sd = (
+            (0.0, 0.0, 0.0) if worth.optimism is None else worth.optimism(_first_cell(judgements))
+        )
+        self._flattery = (mean, sd) if errs > 0.0 else (0.0, spread)
         self.standings = [
             scores[0] if len(scores) == 1 else self._standing(index)
             for index, scores in enumerate(judgements)
@@ -179,7 +184,7 @@ class Drafts:
     def belief(self, index: int) -> Belief:
         """What is believed of one draft."""
         scores = self._judgements[index]
-        mean, sd = self._flattery(scores[0])
+        mean, sd = self._flattery
         return Belief(scores[0] - mean, sd).after(scores[1:], self.spread)
 
     def value(self) -> float:
@@ -188,21 +193,19 @@ class Drafts:
         state = state_of(self.standings)
         if self._passes(self.leader) or state.depth >= self._plan.horizon:
             return stop
-        return max(stop, self._plan.going_on(state.depth, state.momentum, state.best))
+        ahead = self._plan.going_on(state.depth, state.momentum, state.best)
+        return stop + max(0.0, ahead - self._worth(state.cell, state.best))
 
     def _passes(self, index: int) -> bool:
         return mean_of(self._judgements[index]) >= self._passes_at
 
     def _standing(self, index: int) -> float:
-        belief, (mean, sd) = self.belief(index), self._flattery(self._judgements[index][0])
+        belief, (mean, sd) = self.belief(index), self._flattery
         score = belief.mean + mean
         if self._worth.goal == "threshold":
             score = self._worth.threshold + mean + (belief.mean - self._worth.threshold) * sd / belief.sd
         return min(1.0, max(0.0, score))
 
-    def _flattery(self, score: float) -> tuple[float, float]:
-        """Mean and sd of the error of a draft's first score."""
-        optimism = self._worth.optimism
-        cell = cell_of(self._state.momentum, score, self._state.depth)
-        errs, mean, sd = (0.0, 0.0, 0.0) if optimism is None else optimism(cell)
-        return (mean, sd) if errs > 0.0 else (0.0, self.spread)
+
+def _first_cell(judgements: Judgements) -> int:
+    return state_of([scores[0] for scores in judgements]).cell
