@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loopllm.adaptive_priors import AdaptivePriors
+from loopllm.priors.observation import check_scores
 from loopllm.priors.policy import Policy
 from loopllm.priors.run_state import complete_scores
 from loopllm.priors.worth import Objective
+from loopllm.reading import checked_chance
 from loopllm.results import ExitReason
 
 
@@ -62,7 +64,7 @@ class BayesianExitCondition:
         self.continue_probability_threshold = (
             priors.continue_probability_threshold
             if continue_probability_threshold is None
-            else continue_probability_threshold
+            else checked_chance(continue_probability_threshold)
         )
         self._policy: Policy | None = None
 
@@ -78,19 +80,16 @@ class BayesianExitCondition:
 
         Returns:
             The reason to stop, or None to go on.
+
+        Raises:
+            MisuseError: A score is not in [0, 1].
         """
         if iteration <= 1 or self._policy is None:
             self._policy = self._plan()
-        decision = self._policy.decide(complete_scores(iteration, current_score, scores_so_far))
-        if decision.stop:
-            return ExitReason(self.name, decision.message)
-        least = self.continue_probability_threshold
-        if least and self._policy.acts and decision.probability_of_improvement < least:
-            return ExitReason(
-                self.name,
-                f"stopped: P(improvement) {decision.probability_of_improvement:.2f} is below {least:g}",
-            )
-        return None
+        scores = complete_scores(iteration, current_score, scores_so_far)
+        check_scores(scores)
+        decision = self._policy.decide(scores)
+        return ExitReason(self.name, decision.message) if decision.stop else None
 
     def _plan(self) -> Policy:
         return self.priors.policy(
@@ -103,6 +102,7 @@ class BayesianExitCondition:
             explore=self.explore,
             seed=self.seed,
             judge_sd=self.judge_sd,
+            continue_probability_threshold=self.continue_probability_threshold,
         )
 
     def __repr__(self) -> str:

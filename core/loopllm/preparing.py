@@ -36,9 +36,7 @@ def make_terms(
             "learning needs to know the model, and the provider does not name it: pass model=... to refine, "
             "or build the provider with model_id=..."
         )
-    policy = (
-        None if priors is None or config.learning != "act" else _advice(config, priors, task_type, model_id)
-    )
+    policy = None if priors is None or not learns else _advice(config, priors, task_type, model_id)
     return Terms(config, form, config.ways(), tuple(conditions), policy, task_type, model_id, learns)
 
 
@@ -53,4 +51,5 @@ def _advice(config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id
         ways=tuple(config.ways()),
         explore=config.explore,
         seed=config.seed,
+        acts=config.learning == "act",
     )

@@ -73,7 +73,8 @@ def test_a_minimal_probability_of_improvement_can_be_demanded():
     assert lenient.should_exit(1, 0.2, [0.2]) is None
     reason = strict.should_exit(1, 0.2, [0.2])
     assert reason is not None
-    assert "P(improvement)" in reason.message
+    assert "improves the score with a probability of" in reason.message
+    assert "below the 0.99 asked for" in reason.message
 
 
 def test_predicted_probabilities_of_improvement_are_calibrated_on_runs_like_the_learned_ones():

@@ -8,6 +8,7 @@ from typing import get_args
 
 from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Beliefs, Believer, Scopes
+from loopllm.priors.evidence import Evidence, evidence_of
 from loopllm.priors.exploration import (
     WAYS_DISCOUNT,
     Price,
@@ -76,6 +77,7 @@ class Prepared:
         prices: What a call was reckoned to cost, by way of asking.
         runs: Runs of the pair then.
         pooled: Runs of all pairs then.
+        evidence: Runs behind the beliefs, by kind.
     """
 
     request: PlanRequest
@@ -85,24 +87,26 @@ class Prepared:
     prices: Mapping[str, Price]
     runs: float
     pooled: float
+    evidence: Evidence
 
     def holds(self, runs: float, pooled: float) -> bool:
         """Whether so little was learned since that the plan may stay."""
         own = runs <= self.runs * (1.0 + REPLAN_AFTER) + 0.5
         return own and pooled <= self.pooled * (1.0 + REPLAN_AFTER_OTHERS) + 3.0
 
-    def policy(self, runs: float, seed: int, *, acts: bool) -> Policy:
+    def policy(self, runs: float, seed: int, *, acts: bool, least_probability: float = 0.0) -> Policy:
         """The rule for the run that follows `runs` runs of the pair."""
         return Policy(
             self.plan,
             self.beliefs.outlooks,
             self.worth,
             call_cost=self.request.call_cost,
-            runs=int(runs),
+            evidence=self.evidence,
             weight_of=self.beliefs.weight_of,
             prices=self.prices,
             acts=acts,
             glance=glance(seed, int(runs)) if self.request.explore else 0,
+            least_probability=least_probability,
         )
 
 
@@ -114,7 +118,8 @@ def prepare(believer: Believer, scopes: Scopes, request: PlanRequest) -> Prepare
     grid = score_grid(request.quality_threshold if request.objective == "threshold" else None)
     prices = _prices(beliefs, request)
     plan = make_plan(beliefs.outlooks, worth, prices, request.max_iterations, grid)
-    return Prepared(request, plan, beliefs, worth, prices, scopes.pair.runs, scopes.everything.runs)
+    runs, pooled = scopes.pair.runs, scopes.everything.runs
+    return Prepared(request, plan, beliefs, worth, prices, runs, pooled, evidence_of(scopes))
 
 
 def _prices(beliefs: Beliefs, request: PlanRequest) -> dict[str, Price]:
