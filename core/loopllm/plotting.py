@@ -57,7 +57,7 @@ def new_picture(rows: int, columns: int, inches: tuple[float, float] = INCHES) -
 def dress(axes: Any, title: str, across: str, up: str) -> None:
     """Title, axes and ink of a panel; `across` and `up` say what is measured in which unit."""
     axes.set_facecolor(PAPER)
-    axes.set_title(title, color=INK, fontsize=10, loc="left")
+    axes.set_title(title, color=INK, fontsize=10, loc="left", pad=22)
     axes.set_xlabel(across, color=INK, fontsize=9)
     axes.set_ylabel(up, color=INK, fontsize=9)
     axes.tick_params(colors=INK, labelsize=8)
@@ -68,10 +68,19 @@ def dress(axes: Any, title: str, across: str, up: str) -> None:
         spine.set_visible(side in {"left", "bottom"})
 
 
-def legend(axes: Any, **settings: Any) -> None:
-    """Names of the lines, on the paper's own ground."""
-    options = {"fontsize": 8, "labelcolor": INK, "facecolor": PAPER, "edgecolor": FAINT, **settings}
-    axes.legend(**options)
+def legend(axes: Any, columns: int = 3) -> None:
+    """Names of the lines, between the title and the panel, where they cover nothing."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 0.99),
+        ncols=columns,
+        fontsize=8,
+        labelcolor=INK,
+        frameon=False,
+        borderpad=0.1,
+        columnspacing=0.9,
+        handlelength=2.2,
+    )
 
 
 def line(axes: Any, xs: Sequence[float], ys: Sequence[float], number: int, name: str) -> None:
@@ -109,9 +118,9 @@ def _scores(axes: Any, depths: Sequence[IterationReport]) -> None:
         axes.fill_between(
             xs, lows, highs, facecolor=FAINT, alpha=0.45, edgecolor=INK, linewidth=0.6, label="80 % of runs"
         )
-        line(axes, xs, [it.expected_score for it in depths], 0, "expected, no run stopped")
-        line(axes, xs, [it.observed_score for it in depths], 1, "mean of the runs that got there")
-        legend(axes, loc="lower right")
+        line(axes, xs, [it.expected_score for it in depths], 0, "expected if none stops")
+        line(axes, xs, [it.observed_score for it in depths], 1, "mean of those seen")
+        legend(axes)
 
 
 def _improvement(axes: Any, depths: Sequence[IterationReport]) -> None:
@@ -137,7 +146,7 @@ def _reservation(axes: Any, depths: Sequence[IterationReport]) -> None:
         xs = _calls(depths)
         line(axes, xs, [it.reservation_score for it in depths], 0, "after a gain")
         line(axes, xs, [it.reservation_after_stall for it in depths], 1, "after a call without gain")
-        legend(axes, loc="lower left")
+        legend(axes)
 
 
 def _runs(axes: Any, depths: Sequence[IterationReport]) -> None:

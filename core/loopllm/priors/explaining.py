@@ -16,8 +16,8 @@ def explain(decision: Decision) -> str:
     """
     low, high = decision.interval
     return (
-        f"{_verb(decision)}: another call{_asked(decision)} is expected to gain {decision.expected_gain:.3f} "
-        f"(80 % interval {low:.2f} to {high:.2f}), costs {decision.call_cost:.2g}{_beyond(decision)}"
+        f"{_verb(decision)}: another call{_asked(decision)} is expected to gain {decision.expected_gain:z.3f} "
+        f"(80 % interval {low:z.2f} to {high:z.2f}), costs {decision.call_cost:.2g}{_beyond(decision)}"
         f"{_unlikely(decision)}; {decision.evidence}"
     )
 

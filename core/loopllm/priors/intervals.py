@@ -8,8 +8,9 @@ included, the posterior of the mean has
     E = S1 / A,   Var = (S2 / A - E^2) / (A + 1),
 
 and a Beta distribution on [low, high] with these two moments gives its quantiles. Where every value is one of the ends
-this is exactly the Beta posterior with Jeffreys' prior, whose intervals keep their promise for small n (Brown, Cai &
-DasGupta 2001, Statistical Science 16:101); a normal or t interval from two equal values would have no width at all.
+this is exactly the Beta posterior with Jeffreys' prior, whose intervals keep their promise on average from the smallest
+n on (Brown, Cai & DasGupta 2001, Statistical Science 16:101); a normal or t interval from two equal values would have
+no width at all.
 """
 
 from __future__ import annotations
