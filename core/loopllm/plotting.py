@@ -174,7 +174,7 @@ def draw_reliability(table: Reliability) -> Figure:
         "share that came true",
     )
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
-    axes.annotate("exactly right", (0.72, 0.74), color=INK, fontsize=8, rotation=42)
+    axes.annotate("exactly right", (0.8, 0.72), color=INK, fontsize=8)
     for b in table.bins:
         spread = [[max(0.0, b.frequency - b.interval[0])], [max(0.0, b.interval[1] - b.frequency)]]
         axes.errorbar(
