@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.cold_start.families import Simulated
 from numpy.typing import NDArray
 
+from loopllm.priors.planner import AFTER_STALL
 from loopllm.priors.run_state import (
     BAND_EDGES,
     BANDS,
@@ -29,11 +30,14 @@ from loopllm.priors.run_state import (
 
 Ints = NDArray[np.int64]
 Reals = NDArray[np.floating]
-"""Counts are kept in single precision (4,500 tables of 6,720 entries); sums within one environment are double."""
+"""Counts are kept in single precision (4,500 tables of 7,680 entries); sums within one environment are double."""
 
 WIDTH = len(OUTCOMES)
 FIRST_SCORES = 21
 """Classes of the first score: twentieths, and exactly 1."""
+
+STALLED = np.array(AFTER_STALL)
+"""Momentum after a call without a gain, by the momentum before and the outcome."""
 
 SIMILAR_MOMENTA = (range(1), range(1, FIRST_STALL), range(FIRST_STALL, len(MOMENTA)))
 """The first call, after a gain, without a gain: cells within a group are alike."""
@@ -99,9 +103,8 @@ def outcomes_of(best: Reals, score: Reals) -> Ints:
 
 def next_momenta(momentum: Ints, outcome: Ints) -> Ints:
     """`run_state.next_momentum` for many runs."""
-    stalls = np.where(momentum < FIRST_STALL, 0, np.minimum(2, (momentum - FIRST_STALL) // 3 + 1))
     gaining = np.array(GAIN_MOMENTUM)[np.maximum(outcome - FIRST_GAIN, 0)]
-    return np.where(outcome >= FIRST_GAIN, gaining, FIRST_STALL + 3 * stalls + outcome)
+    return np.where(outcome >= FIRST_GAIN, gaining, STALLED[momentum, np.minimum(outcome, FIRST_GAIN - 1)])
 
 
 def featurise(scores: Reals, quality: Reals) -> Featurised:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from loopllm.evaluators import CompositeEvaluator, as_evaluator
     from loopllm.exits import Condition, RunView
     from loopllm.feedback import FeedbackRequest
-    from loopllm.priors import CallObservation
+    from loopllm.priors import CallObservation, Objective
     from loopllm.providers.adapt import as_provider
     from loopllm.providers.base import Completion
     from loopllm.refinement import Refinement
@@ -59,6 +59,7 @@ _HOMES = {
     "LoopedLLM": "engine",
     "MissingExtraError": "errors",
     "MisuseError": "errors",
+    "Objective": "priors",
     "Prices": "config",
     "ProviderError": "errors",
     "Refinement": "refinement",
@@ -90,6 +91,7 @@ __all__ = [
     "LoopedLLM",
     "MissingExtraError",
     "MisuseError",
+    "Objective",
     "Prices",
     "ProviderError",
     "Refinement",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loopllm.adaptive_priors import AdaptivePriors
+from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import check_scores
 from loopllm.priors.policy import Policy
 from loopllm.priors.run_state import complete_scores
-from loopllm.priors.worth import Objective
 from loopllm.reading import checked_chance
 from loopllm.results import ExitReason
 
@@ -24,8 +24,11 @@ class BayesianExitCondition:
         task_type: Your name for the kind of task.
         model_id: The model.
         quality_threshold: The score that is good enough.
-        objective: `threshold`: value 1 when the best score reaches the threshold; `quality`: value = best score.
-        call_cost: Cost of one more call in the unit of that value.
+        objective: `threshold`: value 1 when the best score reaches the threshold; `quality`: value = best score; or an
+            `Objective`, which states in money what one of them is worth: the cost of a call is then what the observed
+            calls cost (`CallObservation.usages`, `latencies_ms`).
+        call_cost: Cost of one more call in the unit of that value; with an `Objective` it stands in for the cost
+            until a call was observed.
         max_iterations: The most calls of a run.
         explore: May go on now and then in order to learn; bounded.
         seed: Of the exploration.
@@ -43,7 +46,7 @@ class BayesianExitCondition:
         model_id: str,
         *,
         quality_threshold: float = 0.8,
-        objective: Objective = "threshold",
+        objective: Goal | Objective = "threshold",
         call_cost: float = 0.05,
         max_iterations: int = 8,
         explore: bool = False,
@@ -55,7 +58,7 @@ class BayesianExitCondition:
         self.task_type = task_type
         self.model_id = model_id
         self.quality_threshold = quality_threshold
-        self.objective: Objective = objective
+        self.objective: Goal | Objective = objective
         self.call_cost = call_cost
         self.max_iterations = max_iterations
         self.explore = explore

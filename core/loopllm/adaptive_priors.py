@@ -9,27 +9,24 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
 
 from loopllm.errors import MisuseError
-from loopllm.priors.archetypes import Archetype
+from loopllm.priors import learning
 from loopllm.priors.beliefs import Believer, Scopes
-from loopllm.priors.cold_start import read_archetypes
 from loopllm.priors.forgetting import folding, generation_of
 from loopllm.priors.hindsight import learn_hindsight, look_back
 from loopllm.priors.keys import Keys, scope_keys
-from loopllm.priors.learning import Event, events_of, learn_end, learn_round, learn_run, learn_shared
+from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import CallObservation, RoundObservation
 from loopllm.priors.plan_book import PlanBook
 from loopllm.priors.planning import PlanRequest, Prepared
 from loopllm.priors.policy import Policy
 from loopllm.priors.statistics import Statistics
-from loopllm.priors.worth import Objective
 from loopllm.reading import PriorsReading, checked_chance
+from loopllm.shipped_prior import shipped_arithmetic
 from loopllm.stores.base import PriorStore
 
 Mode = Literal["act", "observe", "off"]
@@ -91,7 +88,7 @@ class AdaptivePriors(PriorsReading):
         self._lock = threading.RLock()
         self._known: dict[str, Statistics] = {}
         self._scopes: dict[tuple[str, str], Keys] = {}
-        self._acting, self._asking = PlanBook(self._new_believer), PlanBook(self._new_believer)
+        self._acting, self._asking = self._new_plan_book(), self._new_plan_book()
         self._asked: dict[str, PlanRequest] = {}
         self._revision: object = None
         self._sent = 0
@@ -103,20 +100,20 @@ class AdaptivePriors(PriorsReading):
 
     def observe(self, observation: CallObservation) -> None:
         """Learn from a run that is over."""
-        events = events_of(observation.scores, observation.actions)
+        events = learning.events_of(observation.scores, observation.actions)
 
         def learn(pair: Statistics, generation: int) -> None:
-            learn_run(pair, generation, events, observation)
-            learn_end(pair, observation)
+            learning.learn_run(pair, generation, events, observation)
+            learning.learn_end(pair, observation)
 
         self._learn(observation, events, learn, starts=True, ends=True)
 
     def observe_round(self, observation: RoundObservation) -> None:
         """Learn from one more round of a live run; its last score is new, the others were learned before."""
-        events = events_of(observation.scores, observation.actions)[-1:]
+        events = learning.events_of(observation.scores, observation.actions)[-1:]
 
         def learn(pair: Statistics, generation: int) -> None:
-            learn_round(pair, generation, events, observation)
+            learning.learn_round(pair, generation, events, observation)
 
         self._learn(observation, events, learn, starts=len(observation.scores) == 1, ends=False)
 
@@ -124,14 +121,14 @@ class AdaptivePriors(PriorsReading):
         """Learn how a run ended whose rounds were observed one by one."""
 
         def learn(pair: Statistics, _: int) -> None:
-            learn_end(pair, observation)
+            learning.learn_end(pair, observation)
 
         self._learn(observation, (), learn, starts=False, ends=True)
 
     def _learn(
         self,
         seen: CallObservation | RoundObservation,
-        events: Sequence[Event],
+        events: Sequence[learning.Event],
         lesson: Lesson,
         *,
         starts: bool,
@@ -146,16 +143,19 @@ class AdaptivePriors(PriorsReading):
                 lesson = self._with_hindsight(seen, lesson)
             pair = self._statistics(keys[0])
             generation = generation_of(pair.runs + starts)
-            folds = folding(pair, generation) if generation > generation_of(pair.runs) else {}
+            folds = folding(pair, generation) if generation > generation_of(pair.runs) else None
             first = seen.scores[0] if starts else None
+            costs = learning.costs_of(seen) if starts or not ends else {}
             own, shared = (Statistics(), Statistics()) if self._store is not None else (None, None)
             for target in (pair, own):
                 if target is not None:
                     lesson(target, generation)
-                    target.add_layers(folds)
+                    learning.learn_costs(target, generation, costs)
+                    if folds is not None:
+                        target.merge(folds)
             for target in (*map(self._statistics, keys[1:]), shared):
                 if target is not None:
-                    learn_shared(target, events, first)
+                    learning.learn_shared(target, events, first, costs)
             if own is not None and shared is not None:
                 self._send(keys, own, shared)
 
@@ -168,7 +168,9 @@ class AdaptivePriors(PriorsReading):
             most = seen.max_iterations or max(len(seen.scores), USUAL_MOST)
             usual = PlanRequest(*pair, quality_threshold=seen.quality_threshold, max_iterations=most)
             prepared = self._look(self._asked.get(self._keys(*pair)[0], usual))
-            policy = prepared.policy(0, 0, acts=False, least_probability=self.continue_probability_threshold)
+            policy = prepared.policy(
+                self._pair(*pair).runs, 0, acts=False, least_probability=self.continue_probability_threshold
+            )
             hindsight = look_back(policy, seen.scores, seen.actions)
         if hindsight is None:
             return lesson
@@ -195,7 +197,7 @@ class AdaptivePriors(PriorsReading):
         task_type: str,
         model_id: str,
         *,
-        objective: Objective = "threshold",
+        objective: Goal | Objective = "threshold",
         quality_threshold: float = 0.8,
         call_cost: float = 0.05,
         max_iterations: int = 8,
@@ -215,9 +217,9 @@ class AdaptivePriors(PriorsReading):
             task_type: Your name for the kind of task.
             model_id: The model.
             objective: `threshold`: a best score from `quality_threshold` on is worth 1, any other 0; `quality`: a best
-                score is worth itself.
+                score is worth itself; or an `Objective`, which states in money what one of them is worth.
             quality_threshold: See `objective`.
-            call_cost: Cost of one more call in the unit of that value.
+            call_cost: Cost of one more call in the unit of that value; with an `Objective` a guess, see `call_cost`.
             max_iterations: The most calls of a run.
             ways: The ways of asking again to choose from; None: there is no choice.
             explore: May go on, or ask in another way, in order to learn; bounded, see `loopllm.priors.exploration`.
@@ -231,37 +233,24 @@ class AdaptivePriors(PriorsReading):
             MisuseError: An argument is out of range; the message names it.
         """
         named = None if ways is None else tuple(ways)
-        request = PlanRequest(
-            task_type,
-            model_id,
-            objective,
-            quality_threshold,
-            call_cost,
-            max_iterations,
-            named,
-            judge_sd,
-            explore,
-        )
+        wanted = (objective, quality_threshold, call_cost, max_iterations)
+        request = PlanRequest(task_type, model_id, *wanted, named, judge_sd, explore)
         given = continue_probability_threshold
         least = self.continue_probability_threshold if given is None else checked_chance(given)
         with self._lock:
             self._refresh()
             self._asked[self._keys(task_type, model_id)[0]] = request
-            prepared = self._acting.prepared(request, self._scopes_of(request))
+            prepared = self._acting.prepared(request, self._scopes_of(task_type, model_id))
             runs = self._pair(task_type, model_id).runs
         return prepared.policy(runs, seed, acts=acts and self.mode == "act", least_probability=least)
 
-    def _scopes_of(self, request: PlanRequest) -> Scopes:
-        keys = self._keys(request.task_type, request.model_id)
-        return Scopes(keys[0], *map(self._statistics, keys))
-
-    def _new_believer(self) -> Believer:
-        return Believer(_shipped(), self.half_life)
+    def _new_plan_book(self) -> PlanBook:
+        return PlanBook(lambda: Believer(shipped_arithmetic(), self.half_life), self.half_life)
 
     # Asking: see `loopllm.reading` --------------------------------------------------------------------------------
 
     def _look(self, request: PlanRequest) -> Prepared:
-        scopes = self._scopes_of(request)
+        scopes = self._scopes_of(request.task_type, request.model_id)
         return self._acting.find(request, scopes) or self._asking.prepared(request, scopes)
 
     def _last_asked(self, task_type: str, model_id: str) -> PlanRequest:
@@ -331,19 +320,16 @@ class AdaptivePriors(PriorsReading):
             have = self._known[key] = Statistics.from_counters(counters)
         return have
 
+    def _scopes_of(self, task_type: str, model_id: str) -> Scopes:
+        keys = self._keys(task_type, model_id)
+        return Scopes(keys[0], *map(self._statistics, keys))
+
     def _pair(self, task_type: str, model_id: str) -> Statistics:
         return self._statistics(self._keys(task_type, model_id)[0])
 
     def _read(self, task_type: str, model_id: str) -> Statistics:
         self._refresh()
         return self._pair(task_type, model_id)
-
-
-@cache
-def _shipped() -> tuple[Archetype, ...]:
-    """The prior that ships with the package, read once per process."""
-    text = resources.files("loopllm.priors").joinpath("cold_start.json").read_text(encoding="utf-8")
-    return read_archetypes(json.loads(text))
 
 
 def _opened(url_or_path: Path | str) -> PriorStore:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from loopllm.feedback import WAYS, FeedbackBuilder
+from loopllm.priors.objective import Goal, Objective
 
 
 class Prices(BaseModel):
@@ -55,15 +56,17 @@ class LoopConfig(BaseModel):
         require_pass: When an evaluator says `passed=False`, do not accept the draft whatever its score.
         token_budget: End before a further call would exceed this many tokens.
         cost_budget: End before a further call would exceed this much money.
-        prices: Turns tokens into money for providers that report no cost.
+        prices: Turns tokens into money for providers that report no cost; in the currency of the `Objective`.
         max_retries: Times a call is repeated after a transient failure (429, 5xx, connection).
         retry_base_s: Seconds of the first back-off; it doubles each time, with jitter, up to `retry_cap_s`.
         retry_cap_s: Longest back-off in seconds.
         learning: With priors: `"act"` learns and lets them end runs, `"observe"` learns and changes nothing, `"off"`
             does neither.
-        objective: What the learned exit maximises: `"threshold"` (1 when the best score reaches the threshold) or
-            `"quality"` (the best score), each less the cost of the calls.
-        call_cost: Cost of one more call in the unit of the objective.
+        objective: What the learned exit maximises, less the cost of the calls: `"threshold"` (1 when the best score
+            reaches the threshold), `"quality"` (the best score), or an `Objective`, which states what one of them is
+            worth in money, so that the cost of a call can be learned from what calls cost and how long they take.
+        call_cost: Cost of one more call in the unit of the objective. With an `Objective` it stands in for the cost
+            until a call told it, as a part of what the draft may be worth.
         explore: Let the learned exit go on now and then in order to learn (bounded).
         seed: Seed of that exploration.
     """
@@ -86,7 +89,7 @@ class LoopConfig(BaseModel):
     retry_base_s: float = Field(default=0.5, ge=0.0)
     retry_cap_s: float = Field(default=20.0, ge=0.0)
     learning: Literal["act", "observe", "off"] = "act"
-    objective: Literal["threshold", "quality"] = "threshold"
+    objective: Goal | Objective = "threshold"
     call_cost: float = Field(default=0.05, ge=0.0)
     explore: bool = True
     seed: int = 0
@@ -116,6 +119,23 @@ class LoopConfig(BaseModel):
                 f"min_iterations={self.min_iterations} is above max_iterations={self.max_iterations}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _currencies_agree(self) -> Self:
+        if isinstance(self.objective, Objective) and self.prices:
+            wanted, charged = self.objective.currency, self.prices.currency
+            if wanted != charged:
+                raise ValueError(
+                    f"objective is in {wanted} and prices are in {charged}: state both in one currency"
+                )
+        return self
+
+    @property
+    def currency(self) -> str | None:
+        """What money is counted in, or None when nobody said."""
+        if isinstance(self.objective, Objective):
+            return self.objective.currency
+        return self.prices.currency if self.prices else None
 
     def ways(self) -> Mapping[str, FeedbackBuilder]:
         """Return the ways of asking this configuration allows, the default one first."""

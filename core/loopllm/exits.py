@@ -226,7 +226,7 @@ def spends_all_money(config: LoopConfig, run: RunFacts) -> ExitReason | None:
     """`cost_budget`: another call like the last one would exceed the budget."""
     if config.cost_budget is None:
         return None
-    currency = config.prices.currency if config.prices else "of cost"
+    currency = config.currency or "of cost"
     return _over_budget(
         "cost_budget", config.cost_budget, run.usage.cost, run.records[-1].usage.cost, currency
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import nextafter
+from dataclasses import replace
+from math import inf, nextafter
 from typing import Any
 
 from loopllm.config import LoopConfig
-from loopllm.priors import CallObservation, RoundObservation
+from loopllm.priors import CallObservation, Policy, RoundObservation
 from loopllm.priors.hindsight import look_back
-from loopllm.priors.observation import Hindsight
+from loopllm.priors.learning import costs_of
+from loopllm.results import UNKNOWN_USAGE, Usage
 from loopllm.snapshot import Ledger
 from loopllm.terms import Terms
 
@@ -35,33 +37,61 @@ def round_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> RoundObser
         model_id=terms.model_id,
         scores=learned_scores(ledger, terms.config),
         actions=tuple(ledger.actions),
-        latency_ms=newest.latency_ms,
-        usage=newest.usage,
+        latency_ms=newest.latency_ms or None,  # 0 is what nobody measured
+        usage=_plausible(newest.usage),
         quality_threshold=terms.config.quality_threshold,
         max_iterations=terms.config.max_iterations,
+        evaluation_ms=newest.evaluation_ms,
     )
 
 
 def run_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> CallObservation:
-    """Return what the whole run taught, and what its policy would have changed if it only observed."""
+    """Return what the whole run taught, and what its rule would have changed if that only observed."""
+    seen, policy = run_seen(ledger, terms), policy_of(ledger, terms)
+    if policy is None or policy.acts:
+        return seen
+    return replace(
+        seen, hindsight=look_back(policy, seen.scores, seen.actions, first=terms.config.min_iterations)
+    )
+
+
+def run_seen(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> CallObservation:
+    """Return what was seen of a run so far."""
     scored = [record for record in ledger.records if record.score is not None]
-    scores = learned_scores(ledger, terms.config)
+    latencies = tuple(record.latency_ms for record in scored)
     return CallObservation(
         task_type=terms.task_type,
         model_id=terms.model_id,
-        scores=scores,
-        latencies_ms=tuple(record.latency_ms for record in scored),
+        scores=learned_scores(ledger, terms.config),
+        latencies_ms=latencies if all(latencies) else (),
         converged=any(record.passed for record in scored),
         total_iterations=len(scored),
         max_iterations=terms.config.max_iterations,
         quality_threshold=terms.config.quality_threshold,
         actions=tuple(ledger.actions),
-        hindsight=_hindsight(scores, ledger, terms),
+        usages=tuple(_plausible(record.usage) for record in scored),
+        evaluations_ms=tuple(record.evaluation_ms for record in scored),
     )
 
 
-def _hindsight(scores: Sequence[float], ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> Hindsight | None:
+def policy_of(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> Policy | None:
+    """Return the rule of the run, told what the run's own calls cost where nothing else is known of that."""
     policy = terms.policy
-    if policy is None or policy.acts:
-        return None
-    return look_back(policy, scores, ledger.actions, first=terms.config.min_iterations)
+    if policy is None or policy.revise is None:
+        return policy
+    return policy.after(costs_of(run_seen(ledger, terms)))
+
+
+def _plausible(usage: Usage) -> Usage:
+    """Return the usage without what cannot be: a server's -1 for "I do not know" must not be learned from."""
+    if usage is UNKNOWN_USAGE:
+        return usage
+    amounts = (usage.prompt_tokens, usage.completion_tokens, usage.cost)
+    if all(amount is None or 0.0 <= amount < inf for amount in amounts):
+        return usage
+    prompt, completion, cost = (None if a is None or not 0.0 <= a < inf else a for a in amounts)
+    return Usage(_whole(prompt), _whole(completion), cost)
+
+
+def _whole(count: float | None) -> int | None:
+    return None if count is None else int(count)

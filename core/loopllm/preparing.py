@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from loopllm.config import LoopConfig
@@ -11,6 +12,7 @@ from loopllm.exits import Condition
 from loopllm.feedback import PromptFormat
 from loopllm.priors import Policy
 from loopllm.results import OutputT, PromptT
+from loopllm.telemetry.log import logger
 from loopllm.terms import Terms
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def make_terms(
 
 
 def _advice(config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id: str) -> Policy:
-    return priors.policy(
+    policy = priors.policy(
         task_type,
         model_id,
         objective=config.objective,
@@ -52,4 +54,17 @@ def _advice(config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id
         explore=config.explore,
         seed=config.seed,
         acts=config.learning == "act",
+    )
+    if policy.runs and not policy.costs.money_is_known:
+        _warn_of_unknown_money(task_type, model_id)
+    return policy
+
+
+@lru_cache(maxsize=256)  # once per task type and model is enough
+def _warn_of_unknown_money(task_type: str, model_id: str) -> None:
+    logger.warning(
+        "no call of %s with %s has told what it costs in money, which the objective weighs: set "
+        "LoopConfig(prices=Prices(...)) (0 when it is free), or use a provider that reports its cost",
+        task_type,
+        model_id,
     )

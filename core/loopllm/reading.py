@@ -12,14 +12,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from loopllm.errors import MisuseError
+from loopllm.priors.beliefs import Scopes
 from loopllm.priors.calibration import Reliability, forecasts_of, reliability
+from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import USUAL_WAY, CallObservation, check_scores
-from loopllm.priors.planning import PlanRequest, Prepared
+from loopllm.priors.planning import PlanRequest, Prepared, costs_by_way
 from loopllm.priors.report import PriorsReport, SuggestedConfig
 from loopllm.priors.reporting import build_report, expected_gain_of_call, optimal_depth, suggestion
 from loopllm.priors.run_state import complete_scores
 from loopllm.priors.statistics import Statistics
-from loopllm.priors.worth import Objective
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +30,7 @@ class PriorsReading(ABC):
     """Questions about what has been learned."""
 
     _lock: threading.RLock
+    half_life: float
     continue_probability_threshold: float
 
     @abstractmethod
@@ -38,6 +40,10 @@ class PriorsReading(ABC):
     @abstractmethod
     def _read(self, task_type: str, model_id: str) -> Statistics:
         """The statistics of a pair, as new as the store."""
+
+    @abstractmethod
+    def _scopes_of(self, task_type: str, model_id: str) -> Scopes:
+        """The statistics of a pair and of its relatives."""
 
     @abstractmethod
     def _look(self, request: PlanRequest) -> Prepared:
@@ -64,7 +70,7 @@ class PriorsReading(ABC):
         scores_so_far: Sequence[float],
         quality_threshold: float = 0.8,
         *,
-        objective: Objective = "threshold",
+        objective: Goal | Objective = "threshold",
         call_cost: float = 0.05,
         max_iterations: int = 8,
         continue_probability_threshold: float | None = None,
@@ -122,7 +128,8 @@ class PriorsReading(ABC):
             pair = self._read(task_type, model_id)
             known = self._look(self._last_asked(task_type, model_id))
             policy = known.policy(pair.runs, 0, acts=True)
-            return build_report(pair, policy, known.beliefs.mixture.families(), task_type, model_id)
+            costs = costs_by_way(self._scopes_of(task_type, model_id), self.half_life)
+            return build_report(pair, policy, costs, known.beliefs.mixture.families(), task_type, model_id)
 
     def report_all(self) -> list[PriorsReport]:
         """Reports of all pairs, by task type and model."""

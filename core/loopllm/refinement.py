@@ -13,7 +13,7 @@ from typing import Any, Generic, Self
 from loopllm.errors import EvaluatorError, MisuseError, ProviderError
 from loopllm.exits import QUALITY_RULES, RunView, limit_rules
 from loopllm.feedback import FeedbackRequest
-from loopllm.lessons import learned_scores, round_taught, run_taught
+from loopllm.lessons import learned_scores, policy_of, round_taught, run_taught
 from loopllm.results import (
     EvaluationResult,
     ExitReason,
@@ -277,10 +277,10 @@ class Refinement(Generic[PromptT, OutputT]):
         return None
 
     def _learned_reason(self) -> ExitReason | None:
-        config = self.terms.config
-        if self.terms.policy is None or len(self._ledger.records) >= config.max_iterations:
+        config, policy = self.terms.config, policy_of(self._ledger, self.terms)
+        if policy is None or len(self._ledger.records) >= config.max_iterations:
             return None
-        decision = self.terms.policy.decide(learned_scores(self._ledger, config), self._ledger.actions)
+        decision = policy.decide(learned_scores(self._ledger, config), self._ledger.actions)
         self._ledger.advice = decision.move or ""
         return ExitReason("bayesian_exit", decision.message) if decision.move is None else None
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from loopllm import Objective
 from loopllm.config import LoopConfig
 from loopllm.errors import MisuseError
 from loopllm.evaluators import (
@@ -68,6 +70,8 @@ def dump_config(config: LoopConfig) -> dict[str, Any]:
     }
     if config.prices is not None:
         given["prices"] = config.prices.model_dump()
+    if isinstance(config.objective, Objective):
+        given["objective"] = asdict(config.objective)
     return {name: Unserializable(value) if _has_code(value) else value for name, value in given.items()}
 
 

@@ -14,7 +14,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
 
-from loopllm import AdaptivePriors, LoopConfig, MisuseError
+from loopllm import AdaptivePriors, LoopConfig, MisuseError, Objective, Prices
 from loopllm.evaluators import CompositeEvaluator, JSONSchemaEvaluator, LengthEvaluator, RegexEvaluator
 from loopllm_lc import LoopedRunnable, register_evaluator
 
@@ -63,6 +63,14 @@ def test_a_loop_with_a_built_in_evaluator_survives_json(evaluator: Any) -> None:
     assert type(again.evaluator) is type(evaluator)
     for text in ("yes", "no no no no no no", '{"a": 1}', '{"a": "x"}'):
         assert again.evaluator.evaluate(text) == evaluator.evaluate(text)
+
+
+def test_an_objective_in_money_survives_json() -> None:
+    aim = Objective(value_of_success=0.02, cost_per_second=0.001, currency="EUR")
+    prices = Prices(prompt_per_million=1.0, completion_per_million=4.0, currency="EUR")
+    config = LoopConfig(objective=aim, prices=prices)
+    again = reloaded(LoopedRunnable(bound=GPT, evaluator=LengthEvaluator(max_words=5), config=config))
+    assert again.config == config
 
 
 def test_a_registered_evaluator_survives_json() -> None:

@@ -8,6 +8,7 @@ from loopllm import (
     ExitReason,
     LoopConfig,
     LoopedLLM,
+    Objective,
     RefinementResult,
 )
 from loopllm.providers.base import TextPrompt
@@ -30,6 +31,10 @@ assert_type(
 
 from_function = LoopedLLM(lambda prompt: "answer")
 assert_type(from_function.refine("task", judge).output, str)
+
+aim = Objective(value_of_success=0.02, cost_per_second=0.001)
+assert_type(LoopConfig(objective=aim).currency, str | None)
+assert_type(AdaptivePriors().report("t", "m").call_costs["last"].money, tuple[float, float, float] | None)
 
 
 async def awaiting() -> None:

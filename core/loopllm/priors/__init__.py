@@ -4,8 +4,18 @@ Start at `policy` (what to do next), then `planner` (why), `beliefs` (what is ex
 (what is kept), `run_state` (where a run stands).
 """
 
+from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import USUAL_WAY, CallObservation, RoundObservation
 from loopllm.priors.policy import Decision, Policy
 from loopllm.priors.statistics import Statistics
 
-__all__ = ["USUAL_WAY", "CallObservation", "Decision", "Policy", "RoundObservation", "Statistics"]
+__all__ = [
+    "USUAL_WAY",
+    "CallObservation",
+    "Decision",
+    "Goal",
+    "Objective",
+    "Policy",
+    "RoundObservation",
+    "Statistics",
+]

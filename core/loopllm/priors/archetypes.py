@@ -30,7 +30,10 @@ HALF_VOICE = 60.0
 NEGLIGIBLE = 3e-3
 """Archetypes with less than this part of the largest weight are left out of the mixture."""
 
-_UNREACHED = log(1.0 / WIDTH)
+BELIEVABLE = 0.02
+"""Probability from which on a judge that errs is reckoned with."""
+
+UNREACHED = log(1.0 / WIDTH)
 
 
 def first_bin(score: float) -> int:
@@ -78,7 +81,7 @@ class Archetype:
         logs = self._logs.get(cell)
         if logs is None:
             known = cell in self.reach
-            logs = self._logs[cell] = [log(p) for p in self.row(cell)] if known else [_UNREACHED] * WIDTH
+            logs = self._logs[cell] = [log(p) for p in self.row(cell)] if known else [UNREACHED] * WIDTH
         return logs
 
 
@@ -86,6 +89,15 @@ def log_likelihood(archetype: Archetype, counts: TransitionCounts, first: Sequen
     """Log likelihood of transitions and of binned first scores."""
     value = sum([sum(map(mul, archetype.log_row(cell), row)) for cell, row in counts.cells.items()])
     return value + sum([n * log(archetype.first[b]) for b, n in enumerate(first) if n > 0.0])
+
+
+def voice_of(observations: float, share: float) -> float:
+    """tau: what the log likelihood of so many observations counts, `share` of them to be believed.
+
+    >>> voice_of(0.0, 1.0), voice_of(60.0, 1.0), voice_of(60.0, 0.5)
+    (0.0, 0.5, 0.3333333333333333)
+    """
+    return share / (1.0 + share * observations / HALF_VOICE) if observations > 0.0 else 0.0
 
 
 def posterior_weights(
@@ -104,10 +116,9 @@ def posterior_weights(
         first: Number of first scores in each bin.
         share: Part of the observations to believe, for runs of other pairs.
     """
-    seen = share * (sum(map(sum, counts.cells.values())) + sum(first))
-    if seen <= 0.0:
+    voice = voice_of(sum(map(sum, counts.cells.values())) + sum(first), share)
+    if voice <= 0.0:
         return list(prior)
-    voice = share / (1.0 + seen / HALF_VOICE)
     logs = [
         log(w) + voice * log_likelihood(a, counts, first) if w > 0.0 else -1e300
         for a, w in zip(archetypes, prior, strict=True)
@@ -161,7 +172,7 @@ class ArchetypeMixture:
     @property
     def judge_errs(self) -> bool:
         """True when a judge that errs is believable enough to be reckoned with."""
-        return sum(w for w, _ in self._judged) > 0.02 * sum(w for w, _ in self._parts)
+        return sum(w for w, _ in self._judged) > BELIEVABLE * sum(w for w, _ in self._parts)
 
     def optimism(self, cell: int) -> tuple[float, float, float]:
         """Probability that the judge errs, and then the mean and sd of best observed score minus true quality."""

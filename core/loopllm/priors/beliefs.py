@@ -8,14 +8,17 @@ are disjoint: nothing counts twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from loopllm.priors.archetypes import FIRST_BINS, Archetype, ArchetypeMixture, posterior_weights
+from loopllm.priors.archetypes import FIRST_BINS, Archetype
+from loopllm.priors.arithmetic import Arithmetic, Mixture
 from loopllm.priors.counts import TransitionCounts
-from loopllm.priors.forgetting import constancy, faded
+from loopllm.priors.forgetting import Trust, constancy, faded, trust_of
 from loopllm.priors.statistics import Statistics
-from loopllm.priors.tilting import Corrected, Outlook
+from loopllm.priors.tilting import Outlook
 
 OTHERS_VOICE, SIBLINGS_VOICE = 20.0, 40.0
 """Transitions of other pairs that count, at most, towards which archetype it is."""
@@ -40,7 +43,13 @@ OUT_OF_THE_QUESTION = 1e-7
 BELIEF_WEIGHT = 6.0
 """What a belief is worth before its cell was seen, in observations; for intervals."""
 
+SUPPOSED = 0.95
+"""Weight of an archetype that is taken for the truth for once; the rest covers the cells that it does not."""
+
 FOREVER = float("inf")
+
+Tables = Sequence[TransitionCounts]
+_NOTHING: Tables = (TransitionCounts(),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +71,35 @@ class Beliefs:
         outlooks: Probabilities of the outcomes per cell, by way of asking.
         mixture: The archetypes behind them.
         counts: The pair's own transitions, faded, by way of asking.
+        first_scores: Number of the pair's first scores per bin.
+        weights: Weights of the archetypes.
+        arithmetic: How they were worked out.
+        under: The outlooks under other weights of the archetypes.
     """
 
     outlooks: Mapping[str, Outlook]
-    mixture: ArchetypeMixture
+    mixture: Mixture
     counts: Mapping[str, TransitionCounts]
+    first_scores: Sequence[float]
+    weights: Sequence[float]
+    arithmetic: Arithmetic
+    under: Callable[[Sequence[float]], Mapping[str, Outlook]]
 
     def weight_of(self, cell: int) -> float:
         """What the belief in a cell is worth, in observations."""
         return BELIEF_WEIGHT + sum(counts.total(cell) for counts in self.counts.values())
+
+    def supposing(self, drawn: float) -> Mapping[str, Outlook]:
+        """The outlooks if one archetype were (all but) the truth, drawn with the probability that it is.
+
+        Args:
+            drawn: A number in [0, 1), the same chance for each.
+        """
+        reached = list(accumulate(self.weights))
+        index = min(bisect_right(reached, drawn * reached[-1]), len(reached) - 1)
+        supposed = [(1.0 - SUPPOSED) * weight for weight in self.weights]
+        supposed[index] += SUPPOSED
+        return self.under(supposed)
 
 
 def first_scores(statistics: Statistics) -> list[float]:
@@ -137,14 +166,15 @@ class Believer:
     """Forms beliefs from statistics; holds the archetypes and what was said of each pair by its relatives.
 
     Args:
-        archetypes: The shipped prior.
+        arithmetic: How beliefs are worked out; holds the shipped prior.
         half_life: Runs after which a pair's own run counts half.
     """
 
-    def __init__(self, archetypes: Sequence[Archetype], half_life: float) -> None:
-        self._archetypes = archetypes
+    def __init__(self, arithmetic: Arithmetic, half_life: float) -> None:
+        self.arithmetic = arithmetic
+        self._archetypes = arithmetic.archetypes
         self._half_life = half_life
-        self._fresh: dict[float | None, ArchetypeMixture] = {}
+        self._fresh: dict[float | None, Mixture] = {}
         self._contenders: dict[tuple[str, float | None], tuple[float, list[bool]]] = {}
         self._relatives: dict[tuple[str, float | None], Relatives] = {}
 
@@ -159,31 +189,54 @@ class Believer:
             usual: Name of the only way then.
             judge_sd: The judge's test-retest spread if it is stated.
         """
+        weights: Sequence[float] = start_weights(self._archetypes, judge_sd)
+        tables: Mapping[str, Tables] = dict.fromkeys(ways or (usual,), _NOTHING)
         if scopes.everything.runs <= 0.0 and scopes.pair.runs <= 0.0:
             mixture = self._without_runs(judge_sd)
-            return Beliefs(
-                dict.fromkeys(ways or (usual,), mixture),
-                mixture,
-                {w: TransitionCounts() for w in ways or (usual,)},
-            )
-        own = faded(scopes.pair, self._half_life)
+        else:
+            weights, tables = self._seen(scopes, ways, usual, judge_sd)
+            mixture = self.arithmetic.mixture(weights, judge_sd)
+
+        def corrected(mixed: Mixture) -> Mapping[str, Outlook]:
+            return {way: self._corrected(mixed, *of_way) for way, of_way in tables.items()}
+
+        return Beliefs(
+            outlooks=corrected(mixture),
+            mixture=mixture,
+            counts={way: of_way[-1] for way, of_way in tables.items()},
+            first_scores=first_scores(scopes.pair),
+            weights=weights,
+            arithmetic=self.arithmetic,
+            under=lambda supposed: corrected(self.arithmetic.mixture(supposed, judge_sd)),
+        )
+
+    def _seen(
+        self, scopes: Scopes, ways: Sequence[str] | None, usual: str, judge_sd: float | None
+    ) -> tuple[Sequence[float], Mapping[str, Tables]]:
+        """Weights of the archetypes, and for each way the tables that correct them, the pair's own last."""
+        trust = trust_of(scopes.pair, self._half_life)
+        own = faded(scopes.pair, self._half_life, None, trust)
         relatives = self._of_relatives(scopes, judge_sd)
         weights = self._told_by_own(scopes, relatives.weights, own, judge_sd)
-        mixture = ArchetypeMixture(self._archetypes, weights, judge_sd)
         if ways is None:
             # Where this pair changed, what its relatives did before is in doubt as well.
-            theirs = capped(relatives.siblings, SIBLINGS_COUNT * constancy(scopes.pair))
-            outlook = _corrected(mixture, theirs, own)
-            return Beliefs({usual: outlook}, mixture, {usual: own})
-        counts = {way: faded(scopes.pair, self._half_life, [way]) for way in ways}
-        looks = {way: self._of_way(scopes, mixture, way, counts[way]) for way in ways}
-        return Beliefs(looks, mixture, counts)
+            theirs = capped(relatives.siblings, SIBLINGS_COUNT * constancy(trust))
+            return weights, {usual: (theirs, own)}
+        return weights, {way: self._of_way(scopes, way, trust) for way in ways}
 
-    def _of_way(self, scopes: Scopes, mixture: ArchetypeMixture, way: str, own: TransitionCounts) -> Outlook:
+    def _of_way(self, scopes: Scopes, way: str, trust: Trust) -> Tables:
         others = {w for _, w in scopes.pair.layers} - {way}
-        rest = faded(scopes.pair, self._half_life, others)
+        rest = faded(scopes.pair, self._half_life, others, trust)
         siblings = capped(siblings_of(scopes, [way]), SIBLINGS_COUNT)
-        return _corrected(mixture, siblings, capped(rest, OTHER_WAYS_COUNT), own)
+        own = faded(scopes.pair, self._half_life, [way], trust)
+        return siblings, capped(rest, OTHER_WAYS_COUNT), own
+
+    def _corrected(self, outlook: Outlook, *tables: TransitionCounts) -> Outlook:
+        """A belief corrected by one table after the other."""
+        for counts in tables:
+            if counts.cells:
+                outlook = self.arithmetic.corrected(outlook, counts)
+        return outlook
 
     def _of_relatives(self, scopes: Scopes, judge_sd: float | None) -> Relatives:
         key = (scopes.name, judge_sd)
@@ -213,7 +266,7 @@ class Believer:
         """Weights given other pairs' runs, in a bounded voice and with some doubt."""
         if not counts.cells:
             return weights
-        told = posterior_weights(self._archetypes, weights, counts, firsts, _voice(counts, most))
+        told = self.arithmetic.posterior_weights(weights, counts, firsts, _voice(counts, most))
         return _doubted(told, weights)
 
     def _told_by_own(
@@ -224,16 +277,16 @@ class Believer:
         asked, contend = self._contenders.get(key, (-1.0, []))
         if ASK_ALL_EVERY <= asked <= runs < asked + ASK_ALL_EVERY:
             weights = [w if chance else 0.0 for w, chance in zip(weights, contend, strict=True)]
-            return posterior_weights(self._archetypes, weights, own, firsts)
-        found = posterior_weights(self._archetypes, weights, own, firsts)
+            return self.arithmetic.posterior_weights(weights, own, firsts)
+        found = self.arithmetic.posterior_weights(weights, own, firsts)
         self._contenders[key] = (runs, [w > OUT_OF_THE_QUESTION for w in found])
         return found
 
-    def _without_runs(self, judge_sd: float | None) -> ArchetypeMixture:
+    def _without_runs(self, judge_sd: float | None) -> Mixture:
         mixture = self._fresh.get(judge_sd)
         if mixture is None:
             weights = start_weights(self._archetypes, judge_sd)
-            mixture = self._fresh[judge_sd] = ArchetypeMixture(self._archetypes, weights, judge_sd)
+            mixture = self._fresh[judge_sd] = self.arithmetic.mixture(weights, judge_sd)
         return mixture
 
 
@@ -243,11 +296,3 @@ def siblings_of(scopes: Scopes, ways: Sequence[str] | None) -> TransitionCounts:
         return TransitionCounts()
     own = faded(scopes.pair, FOREVER, ways)
     return _difference([faded(s, FOREVER, ways) for s in (scopes.task, scopes.model)], own, 2.0)
-
-
-def _corrected(outlook: Outlook, *tables: TransitionCounts) -> Outlook:
-    """A belief corrected by one table after the other."""
-    for counts in tables:
-        if counts.cells:
-            outlook = Corrected(outlook, counts)
-    return outlook

@@ -25,6 +25,8 @@ PRIOR_OF_CHANGE = 0.002
 LATEST_SPLITS = 6
 """Only changes in the last so many generations are looked for; earlier ones were found when they were recent."""
 
+_NONE = (0.0, 0.0)
+
 Rates = dict[int, tuple[float, float]]
 """Calls with and without a new best, by momentum group."""
 
@@ -33,17 +35,18 @@ def rates_of(counts: TransitionCounts) -> Rates:
     """Calls with and without a new best, by momentum group."""
     found: Rates = {}
     for cell, row in counts.cells.items():
-        up, down = found.get(momentum_group(cell), (0.0, 0.0))
-        found[momentum_group(cell)] = (up + sum(row[FIRST_GAIN:]), down + sum(row[:FIRST_GAIN]))
+        group, gains = momentum_group(cell), sum(row[FIRST_GAIN:])
+        up, down = found.get(group, _NONE)
+        found[group] = (up + gains, down + sum(row[:FIRST_GAIN]))
     return found
 
 
 def _plus(a: Rates, b: Rates) -> Rates:
-    none = (0.0, 0.0)
-    return {
-        g: (a.get(g, none)[0] + b.get(g, none)[0], a.get(g, none)[1] + b.get(g, none)[1])
-        for g in a.keys() | b.keys()
-    }
+    total = dict(a)
+    for group, (up, down) in b.items():
+        before = total.get(group, _NONE)
+        total[group] = (before[0] + up, before[1] + down)
+    return total
 
 
 def _log_beta(up: float, down: float) -> float:

@@ -20,6 +20,7 @@ score exceeds the true quality of that draft. An extra archetype `any` with a ti
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from loopllm.priors.archetypes import Archetype
@@ -35,10 +36,16 @@ def decode_row(text: str, levels: str) -> Row:
     >>> decode_row("ac", "abc")
     [0.0001, 0.9999]
     """
-    top = len(levels) - 1
-    raw = [max((levels.index(letter) / top) ** 2, LEAST) for letter in text]
+    known = _probabilities(levels)
+    raw = [known[letter] for letter in text]
     scale = 1.0 / sum(raw)
     return [round(p * scale, 6) for p in raw]
+
+
+@lru_cache(maxsize=4)
+def _probabilities(levels: str) -> Mapping[str, float]:
+    top = len(levels) - 1
+    return {letter: max((level / top) ** 2, LEAST) for level, letter in enumerate(levels)}
 
 
 def read_archetypes(document: Mapping[str, Any]) -> tuple[Archetype, ...]:

@@ -17,7 +17,7 @@ def explain(decision: Decision) -> str:
     low, high = decision.interval
     return (
         f"{_verb(decision)}: another call{_asked(decision)} is expected to gain {decision.expected_gain:z.3f} "
-        f"(80 % interval {low:z.2f} to {high:z.2f}), costs {decision.call_cost:.2g}{_beyond(decision)}"
+        f"(80 % interval {low:z.2f} to {high:z.2f}), {_costs(decision)}{_beyond(decision)}"
         f"{_unlikely(decision)}; {decision.evidence}"
     )
 
@@ -29,6 +29,10 @@ def _verb(decision: Decision) -> str:
     if decision.stop:
         return "stopped"
     return "goes on in order to learn" if decision.explores else "goes on"
+
+
+def _costs(decision: Decision) -> str:
+    return decision.policy.costs.phrase(decision.expected_gain, decision.way, decision.depth + 1)
 
 
 def _asked(decision: Decision) -> str:

@@ -10,6 +10,11 @@ that it reaches for states whose price is low through several calls (deep explor
 planner: Osband et al. 2016, arXiv 1402.0635; Strehl & Littman 2008, J. Computer and System Sciences 74:1309). What is
 paid for it is bounded: at most S c per call, falling as 1/n.
 
+One run of every plan also goes on where a plan made for one archetype would, drawn with the probability that it is the
+truth (posterior sampling: Thompson 1933, Biometrika 25:285; Osband, Russo & Van Roy 2013, NeurIPS 26): what is
+believable enough to pay is tried, several calls deep, before it is ruled out. Plans are made at numbers of runs
+that grow by an eighth, so that this takes some 9 ln N of N runs, ever fewer as the truth becomes plain.
+
 So that a change for the better is noticed after the prices have become those of the calls, one run in `GLANCE_EVERY`
 goes two calls further than the plan says.
 """
@@ -17,24 +22,11 @@ goes two calls further than the plan says.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from loopllm.priors.counts import TransitionCounts
 from loopllm.priors.run_state import BANDS, DEPTH_EDGES, DEPTHS
-from loopllm.priors.tilting import is_yes_no
-
-DISCOUNT = 0.42
-"""S: part of a call's cost that its first observation is worth where scores are graded."""
-
-YES_NO_DISCOUNT = 0.5
-"""The same after a score of exactly 0: a verifier that only says no gives no sign that the next call may succeed, and
-what is learned of it serves every later run, since all its runs stand in the same few states."""
-
-WAYS_DISCOUNT = 1.0
-"""The same when there are several ways of asking to compare."""
-
-FAMILIAR = 8.0
-"""N0: transitions after which half of the discount is left."""
 
 GLANCE_EVERY, GLANCE_FROM, GLANCE_CALLS = 50, 20, 2
 
@@ -42,28 +34,56 @@ Price = Callable[[int, int], float]
 """Cost of a call from a momentum and depth."""
 
 
+@dataclass(frozen=True, slots=True)
+class Curiosity:
+    """How much cheaper a call is reckoned while learning.
+
+    Attributes:
+        discount: S, part of a call's cost that its first observation is worth.
+        familiar: N0, transitions after which half of the discount is left.
+    """
+
+    discount: float
+    familiar: float
+
+
+GRADED = Curiosity(0.42, 8.0)
+"""Where scores are graded, every call gives a sign of what the next may bring."""
+
+YES_NO = Curiosity(1.0, 2.5)
+"""A verifier that only says no gives no sign that the next call may succeed, and a rule that believes it will not never
+finds out: the first few calls are free. Its runs stand in the same few states, so that this is soon over."""
+
+WAYS = Curiosity(1.0, 8.0)
+"""When there are several ways of asking to compare."""
+
+
 def fixed_price(call_cost: float) -> Price:
     """The same cost everywhere."""
     return lambda *_state: call_cost
 
 
-def usual_discount(counts: TransitionCounts) -> float:
-    """S for a pair, by how much of what it was seen to do started from a score of exactly 0.
+def curiosity(first_scores: Sequence[float]) -> Curiosity:
+    """S and N0 for a pair, by how many of its first scores were exactly 0 or 1 (one of each kind in advance).
 
-    >>> usual_discount(TransitionCounts()) == (DISCOUNT + YES_NO_DISCOUNT) / 2
+    >>> curiosity([3.0] + 20 * [0.0]).discount > curiosity([0.0, 3.0] + 19 * [0.0]).discount
     True
+
+    Args:
+        first_scores: Number of first scores per bin, see `archetypes.first_bin`.
     """
-    total = sum(map(sum, counts.cells.values()))
-    at_zero = sum(sum(row) for cell, row in counts.cells.items() if is_yes_no(cell))
-    share = at_zero / total if total > 0.0 else 0.5
-    return DISCOUNT + (YES_NO_DISCOUNT - DISCOUNT) * share
+    yes_no = (first_scores[0] + first_scores[-1] + 1.0) / (sum(first_scores) + 2.0)
+    return Curiosity(
+        GRADED.discount + (YES_NO.discount - GRADED.discount) * yes_no,
+        1.0 / ((1.0 - yes_no) / GRADED.familiar + yes_no / YES_NO.familiar),
+    )
 
 
-def discounted_price(counts: TransitionCounts, call_cost: float, discount: float) -> Price:
+def discounted_price(counts: TransitionCounts, call_cost: float, curious: Curiosity) -> Price:
     """What a call is reckoned to cost while learning.
 
     >>> counts = TransitionCounts(); counts.add(0, 0, 8.0)
-    >>> price = discounted_price(counts, 0.1, 0.4)
+    >>> price = discounted_price(counts, 0.1, Curiosity(0.4, 8.0))
     >>> round(price(0, 1), 3), round(price(0, 2), 3)
     (0.08, 0.06)
     """
@@ -74,7 +94,7 @@ def discounted_price(counts: TransitionCounts, call_cost: float, discount: float
 
     def price(momentum: int, depth: int) -> float:
         n = seen.get((momentum, bisect_left(DEPTH_EDGES, depth)), 0.0)
-        return call_cost * (1.0 - discount / (1.0 + max(n, 0.0) / FAMILIAR))
+        return call_cost * (1.0 - curious.discount / (1.0 + max(n, 0.0) / curious.familiar))
 
     return price
 

@@ -9,11 +9,12 @@ fold the same generation at once, its negative remainder cancels against generat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from loopllm.priors.change import belief_in_generations
+from loopllm.priors.cost_sums import era_of, fold_rows
 from loopllm.priors.counts import TransitionCounts
-from loopllm.priors.statistics import Layer, Statistics
+from loopllm.priors.statistics import Statistics
 
 GENERATION = 20
 """Runs of a pair that share a generation."""
@@ -42,12 +43,30 @@ def age_weight(generation: int, current: int, half_life: float) -> float:
     return float(2.0 ** (-max(0, current - generation) * GENERATION / half_life))
 
 
-def faded(statistics: Statistics, half_life: float, ways: Iterable[str] | None = None) -> TransitionCounts:
-    """Transitions of all generations, by age; of some ways of asking, or of all (None)."""
+Trust = Mapping[int, float]
+"""For each generation the probability that the process is still the one it saw."""
+
+
+def trust_of(statistics: Statistics, half_life: float) -> Trust:
+    """How far each generation is believed; {} when nothing is ever forgotten."""
+    return {} if half_life == float("inf") else belief_in_generations(by_generation(statistics))
+
+
+def faded(
+    statistics: Statistics, half_life: float, ways: Iterable[str] | None = None, trust: Trust | None = None
+) -> TransitionCounts:
+    """Transitions of all generations, by age and trust; of some ways of asking, or of all (None).
+
+    Args:
+        statistics: What to read.
+        half_life: In runs; infinite: nothing fades.
+        ways: The ways of asking.
+        trust: What `trust_of` gives, where it is known already.
+    """
     wanted = None if ways is None else set(ways)
     current = generation_of(statistics.runs)
     oldest = max(current - KEPT, 1)
-    trust = {} if half_life == float("inf") else belief_in_generations(by_generation(statistics))
+    trust = trust_of(statistics, half_life) if trust is None else trust
     total = TransitionCounts()
     for (generation, way), counts in statistics.layers.items():
         if wanted is None or way in wanted:
@@ -56,9 +75,9 @@ def faded(statistics: Statistics, half_life: float, ways: Iterable[str] | None =
     return total
 
 
-def constancy(statistics: Statistics) -> float:
+def constancy(trust: Trust) -> float:
     """Probability that the process is still what it was in the oldest runs that are known."""
-    return min(belief_in_generations(by_generation(statistics)).values(), default=1.0)
+    return min(trust.values(), default=1.0)
 
 
 def by_generation(statistics: Statistics) -> dict[int, TransitionCounts]:
@@ -69,11 +88,13 @@ def by_generation(statistics: Statistics) -> dict[int, TransitionCounts]:
     return found
 
 
-def folding(statistics: Statistics, current: int) -> dict[Layer, TransitionCounts]:
-    """What to add so that generations too old to be kept apart become part of the oldest; usually nothing."""
-    changes: dict[Layer, TransitionCounts] = {}
+def folding(statistics: Statistics, current: int) -> Statistics:
+    """What to merge so that generations too old to be kept apart become part of the oldest; usually nothing."""
+    found = Statistics()
+    changes = found.layers
     for (generation, way), counts in statistics.layers.items():
         if OLDEST < generation <= current - KEPT:
             changes.setdefault((generation, way), TransitionCounts()).merge(counts, -1.0)
             changes.setdefault((OLDEST, way), TransitionCounts()).merge(counts)
-    return changes
+    found.costs = fold_rows(statistics.costs, era_of(current))
+    return found

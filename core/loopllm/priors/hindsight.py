@@ -43,10 +43,10 @@ def look_back(
     for call in range(max(1, first), made + 1):
         decision = acting.decide(scores[:call], actions[: call - 1])
         if decision.move is None:
-            return _known(policy, scores, call)
+            return _known(policy, scores, actions, call)
         if call < made and len(policy.ways) > 1 and decision.move != way_of(actions, call + 1):
-            return _unknown(policy, scores, call)
-    return _unknown(policy, scores, made)
+            return _unknown(policy, scores, actions, call)
+    return _unknown(policy, scores, actions, made)
 
 
 def _value(policy: Policy, state: RunState) -> float:
@@ -57,28 +57,44 @@ def _top(policy: Policy, state: RunState) -> float:
     return max(policy.worth(state.cell, 1.0), _value(policy, state))
 
 
-def _known(policy: Policy, scores: Sequence[float], stop: int) -> Hindsight:
+def _cost(policy: Policy, actions: Sequence[str], after: int, last: int) -> float:
+    """Cost of the calls that follow call `after`, up to call `last`; ways that the rule does not tell apart are one."""
+    ways = (way_of(actions, call) for call in range(after + 1, last + 1))
+    told_apart = (way if way in policy.ways else policy.ways[0] for way in ways)
+    return sum(policy.costs.of(way, call) for call, way in enumerate(told_apart, start=after + 1))
+
+
+def _known(policy: Policy, scores: Sequence[float], actions: Sequence[str], stop: int) -> Hindsight:
     made, end = len(scores), state_of(scores)
     saved, lost = float(made - stop), _value(policy, end) - _value(policy, state_of(scores[:stop]))
-    net = policy.call_cost * saved - lost
+    net = _cost(policy, actions, stop, made) - lost
     room = _room(policy, made)
-    return Hindsight(
-        made, room, _top(policy, end), policy.call_cost * room, stop, lost, (saved, saved), (net, net)
-    )
+    stake = _cost(policy, actions, 1, int(room) + 1)
+    return Hindsight(made, room, _top(policy, end), stake, stop, lost, (saved, saved), (net, net))
 
 
-def _unknown(policy: Policy, scores: Sequence[float], call: int) -> Hindsight:
+def _unknown(policy: Policy, scores: Sequence[float], actions: Sequence[str], call: int) -> Hindsight:
     """Nothing is known of what would have followed `call`: another 1 to K - k calls, and any gain."""
     made, end, then = len(scores), state_of(scores), state_of(scores[:call])
     fewest = made if call == made else call + 1
     longest = max(policy.plan.horizon, made)
     saved = float(made - longest), float(made - fewest)
-    value, top, cost = _value(policy, end), _top(policy, end), policy.call_cost
-    worst = cost * saved[0] - max(0.0, value - _value(policy, then))
-    best = max(cost * saved[1], cost * (made - call - 1) + top - value)
+    value, top = _value(policy, end), _top(policy, end)
+    paid = _cost(policy, actions, call, made)
+    dearest = max(_dearest(policy, call, longest), paid)
+    cheapest = min(policy.costs.of(way, call + 1) for way in policy.ways)
+    worst = paid - dearest - max(0.0, value - _value(policy, then))
+    best = max(0.0 if call == made else paid - cheapest, paid - cheapest + top - value)
     room = _room(policy, made)
+    stake = _dearest(policy, 1, int(room) + 1)
     unknown: Literal["ended", "asked"] = "ended" if call == made else "asked"
-    return Hindsight(made, room, top, cost * room, None, 0.0, saved, (worst, best), unknown)
+    return Hindsight(made, room, top, stake, None, 0.0, saved, (worst, best), unknown)
+
+
+def _dearest(policy: Policy, after: int, last: int) -> float:
+    """The most that calls `after` + 1 to `last` can cost, in whatever way they are asked for."""
+    calls = range(after + 1, last + 1)
+    return sum(max(policy.costs.of(way, call) for way in policy.ways) for call in calls)
 
 
 def _room(policy: Policy, made: int) -> float:

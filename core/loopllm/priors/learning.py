@@ -1,20 +1,23 @@
 """How an observation becomes additions to the statistics.
 
 Rule 1: a whole run teaches the sum of its rounds and its end, so that a live run may be learned round by round.
-Rule 2: a pair's statistics hold everything; those shared with other pairs hold the transitions and the number of runs.
+Rule 2: a pair's statistics hold everything; those shared with other pairs hold the transitions, the mean costs of calls
+and the number of runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 from loopllm.priors.archetypes import FIRST_BINS, first_bin
+from loopllm.priors.cost_sums import FIRST_WAY, CostRow, add_call, add_row, add_totals, empty_row, era_of
 from loopllm.priors.counts import WIDTH, TransitionCounts
 from loopllm.priors.forgetting import OLDEST
 from loopllm.priors.observation import USUAL_WAY, CallObservation, RoundObservation
 from loopllm.priors.run_state import transitions
 from loopllm.priors.statistics import Statistics
-from loopllm.results import Usage
+from loopllm.results import UNKNOWN_USAGE, Usage
 
 DEEPEST = 64
 """Depths beyond this one are summed under it, so that the statistic stays of fixed size."""
@@ -87,23 +90,63 @@ def learn_success(statistics: Statistics, depth: int) -> None:
         statistics.bump(f"s/success/{1 << (depth - 1).bit_length()}")
 
 
-def learn_call_costs(statistics: Statistics, latencies_ms: Sequence[float], usages: Sequence[Usage]) -> None:
-    """Add milliseconds, tokens and money of calls, each with its own count."""
-    for latency in latencies_ms:
-        statistics.bump("s/ms/n")
-        statistics.bump("s/ms/sum", latency)
-        statistics.bump("s/ms/square", latency * latency)
-    for usage in usages:
-        for name, amount in (("tokens", usage.total_tokens), ("money", usage.cost)):
-            if amount is not None:
-                statistics.bump(f"s/{name}/n")
-                statistics.bump(f"s/{name}/sum", amount)
-                statistics.bump(f"s/{name}/square", amount * amount)
+def costs_of(seen: CallObservation | RoundObservation) -> dict[str, CostRow]:
+    """What the calls of a run cost, or the last one of a live run, by way of asking; nothing where nobody said.
+
+    >>> seen = CallObservation("sql", "m", [0.3, 0.9], usages=[Usage(90, 10), Usage(150, 12, cost=0.01)])
+    >>> {way: (row[0], row[3], row[15]) for way, row in costs_of(seen).items()}
+    {'first': (0.0, 0.0, 100.0), 'last': (1.0, 0.01, 162.0)}
+    """
+    rows: dict[str, CostRow] = {}
+    if isinstance(seen, RoundObservation):
+        if seen.latency_ms is not None or seen.usage is not UNKNOWN_USAGE:
+            _add(rows, seen.actions, len(seen.scores), seen.latency_ms, seen.evaluation_ms, seen.usage)
+        return rows
+    if seen.latencies_ms or seen.usages:
+        said = zip_longest(seen.latencies_ms, seen.evaluations_ms, seen.usages)
+        for call, (latency, judged, usage) in enumerate(said, start=1):
+            _add(rows, seen.actions, call, latency, judged, usage or UNKNOWN_USAGE)
+    return rows
 
 
-def learn_shared(statistics: Statistics, events: Sequence[Event], first: float | None) -> None:
-    """What a pair's relatives learn: the transitions and, when a run starts, its first score."""
+def _add(
+    rows: dict[str, CostRow],
+    actions: Sequence[str],
+    call: int,
+    latency: float | None,
+    judged: float | None,
+    usage: Usage,
+) -> None:
+    # Whoever waits for a call waits for its verdict too.
+    waited = latency if latency is None or judged is None else latency + judged
+    way = FIRST_WAY if call == 1 else way_of(actions, call)
+    row = rows.get(way)
+    if row is None:
+        row = rows[way] = empty_row()
+    add_call(row, max(0, call - 2), usage.cost, waited, usage.total_tokens)
+
+
+def learn_costs(statistics: Statistics, generation: int, costs: Mapping[str, CostRow]) -> None:
+    """Add what calls cost to their pair's statistics."""
+    era = era_of(generation)
+    for way, row in costs.items():
+        add_row(statistics.cost_row(era, way), row)
+
+
+def learn_latencies(statistics: Statistics, latencies_ms: Sequence[float]) -> None:
+    """Add the milliseconds of calls, their evaluation not counted."""
+    if len(latencies_ms):
+        statistics.bump("s/ms/n", len(latencies_ms))
+        statistics.bump("s/ms/sum", sum(latencies_ms))
+
+
+def learn_shared(
+    statistics: Statistics, events: Sequence[Event], first: float | None, costs: Mapping[str, CostRow]
+) -> None:
+    """What a pair's relatives learn: transitions, what calls cost, and the first score when a run starts."""
     learn_events(statistics, OLDEST, events)
+    for way, row in costs.items():
+        add_totals(statistics.cost_row(OLDEST, way), row)
     if first is not None:
         statistics.bump("s/runs")
         statistics.bump(_FIRST_NAMES[first_bin(first)])
@@ -117,7 +160,7 @@ def learn_round(
         statistics.bump("s/runs")
     learn_events(statistics, generation, events)
     learn_depths(statistics, seen.scores, seen.quality_threshold, first=len(seen.scores))
-    learn_call_costs(statistics, () if seen.latency_ms is None else (seen.latency_ms,), (seen.usage,))
+    learn_latencies(statistics, () if seen.latency_ms is None else (seen.latency_ms,))
 
 
 def learn_run(
@@ -127,8 +170,7 @@ def learn_run(
     statistics.bump("s/runs")
     learn_events(statistics, generation, events)
     learn_depths(statistics, seen.scores, seen.quality_threshold)
-    if seen.latencies_ms or seen.usages:
-        learn_call_costs(statistics, seen.latencies_ms, seen.usages)
+    learn_latencies(statistics, seen.latencies_ms)
 
 
 def learn_end(statistics: Statistics, seen: CallObservation) -> None:

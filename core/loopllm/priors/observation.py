@@ -50,6 +50,14 @@ def _check_latencies(name: str, latencies: Sequence[float]) -> None:
             raise MisuseError(f"{name}[{index}] must be milliseconds >= 0, got {latency!r}")
 
 
+def _check_usages(usages: Sequence[Usage]) -> None:
+    for usage in usages:
+        for name in ("prompt_tokens", "completion_tokens", "cost"):
+            amount = getattr(usage, name)
+            if amount is not None and not 0.0 <= amount < float("inf"):
+                raise MisuseError(f"usage: {name} must be a number >= 0 or None, got {amount!r}")
+
+
 def _check_shape(actions: Sequence[str], threshold: float, maximum: int | None, calls: int) -> None:
     if isinstance(actions, str) or not all(isinstance(action, str) and action for action in actions):
         raise MisuseError(f"actions must be a sequence of non-empty names, got {actions!r}")
@@ -107,6 +115,7 @@ class CallObservation:
         actions: How calls 2, 3, ... were asked for (`last`, `best`, `deficiencies`, `fresh`, your own); missing
             ones are taken as `last`.
         usages: Tokens and money of each call, or empty.
+        evaluations_ms: Milliseconds of each call's evaluation, or empty.
         hindsight: Of a run that the priors did not steer: what they would have changed. A loop fills it in.
 
     Raises:
@@ -123,6 +132,7 @@ class CallObservation:
     quality_threshold: float = 0.8
     actions: Sequence[str] = ()
     usages: Sequence[Usage] = ()
+    evaluations_ms: Sequence[float] = ()
     hindsight: Hindsight | None = None
 
     def __post_init__(self) -> None:
@@ -130,6 +140,8 @@ class CallObservation:
         check_text("model_id", self.model_id)
         check_scores(self.scores)
         _check_latencies("latencies_ms", self.latencies_ms)
+        _check_latencies("evaluations_ms", self.evaluations_ms)
+        _check_usages(self.usages)
         _check_shape(self.actions, self.quality_threshold, self.max_iterations, len(self.scores))
         if self.total_iterations is not None and self.total_iterations < len(self.scores):
             raise MisuseError(
@@ -155,6 +167,7 @@ class RoundObservation:
         usage: Tokens and money of this round's call.
         quality_threshold: The score that is good enough.
         max_iterations: The budget of the run, or None.
+        evaluation_ms: Milliseconds of this round's evaluation, or None.
 
     Raises:
         MisuseError: A field is out of its range; the message names it.
@@ -168,6 +181,7 @@ class RoundObservation:
     usage: Usage = UNKNOWN_USAGE
     quality_threshold: float = 0.8
     max_iterations: int | None = None
+    evaluation_ms: float | None = None
 
     def __post_init__(self) -> None:
         check_text("task_type", self.task_type)
@@ -175,4 +189,7 @@ class RoundObservation:
         check_scores(self.scores)
         if self.latency_ms is not None:
             _check_latencies("latency_ms", (self.latency_ms,))
+        if self.evaluation_ms is not None:
+            _check_latencies("evaluation_ms", (self.evaluation_ms,))
+        _check_usages((self.usage,))
         _check_shape(self.actions, self.quality_threshold, self.max_iterations, len(self.scores))

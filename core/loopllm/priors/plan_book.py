@@ -16,12 +16,14 @@ class PlanBook:
 
     Args:
         believer: Makes the believer when the first plan is wanted.
+        half_life: Runs after which a run counts half.
     """
 
-    __slots__ = ("_believer", "_make", "_plans")
+    __slots__ = ("_believer", "_half_life", "_make", "_plans")
 
-    def __init__(self, believer: Callable[[], Believer]) -> None:
+    def __init__(self, believer: Callable[[], Believer], half_life: float) -> None:
         self._make = believer
+        self._half_life = half_life
         self._believer: Believer | None = None
         self._plans: dict[PlanRequest, Prepared] = {}
 
@@ -36,7 +38,7 @@ class PlanBook:
         if have is None:
             if self._believer is None:
                 self._believer = self._make()
-            have = self._plans[request] = prepare(self._believer, scopes, request)
+            have = self._plans[request] = prepare(self._believer, scopes, request, self._half_life)
         return have
 
     def clear(self) -> None:

@@ -24,6 +24,7 @@ from loopllm.priors.run_state import (
     FIRST_GAIN,
     GAIN_MOMENTUM,
     MOMENTA,
+    cell_of,
     next_momentum,
 )
 from loopllm.priors.score_grid import ScoreGrid
@@ -51,9 +52,9 @@ def momenta_at(depth: int) -> range:
     """Momenta that a run can have after `depth` calls.
 
     >>> [len(momenta_at(k)) for k in (1, 2, 3, 4, 9)]
-    [1, 7, 10, 13, 13]
+    [1, 7, 11, 15, 15]
     """
-    return range(1) if depth == 1 else range(1, min(len(MOMENTA), 2 + 3 * depth))
+    return range(1) if depth == 1 else range(1, min(len(MOMENTA), 4 * depth))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def make_plan(
     >>> round(plan.going_on(2, 5, 0.0), 9), round(plan.going_on(1, 0, 0.0), 9)
     (0.3, 0.45)
     """
-    stopping = _Stopping(worth, grid)
+    stopping = Stopping(worth, grid)
     value = {m: stopping.values(m, horizon) for m in range(len(MOMENTA))}
     ahead: dict[int, dict[int, list[float]]] = {}
     chosen: dict[int, dict[int, list[int]]] = {}
@@ -139,8 +140,13 @@ def cells_at(momentum: int, depth: int) -> list[int]:
     return [(momentum * BANDS + band) * DEPTHS + offset for band in range(BANDS)]
 
 
-class _Stopping:
-    """Values of stopping per node, each worked out once."""
+class Stopping:
+    """Values of stopping per node, each worked out once.
+
+    Args:
+        worth: v, what it is worth to stop in a cell with a best score.
+        grid: The nodes.
+    """
 
     def __init__(self, worth: StopValue, grid: ScoreGrid) -> None:
         self._worth = worth
@@ -148,11 +154,11 @@ class _Stopping:
         self._known: dict[int, list[float]] = {}
 
     def values(self, momentum: int, depth: int) -> list[float]:
-        cells = cells_at(momentum, depth)
-        key = cells[0] if self._worth.by_cell else 0
+        """Value of stopping at each node, with a momentum at a depth."""
+        key = cell_of(momentum, 0.0, depth) if self._worth.by_cell else 0
         known = self._known.get(key)
         if known is None:
-            worth, grid = self._worth, self._grid
+            worth, grid, cells = self._worth, self._grid, cells_at(momentum, depth)
             pairs = zip(grid.bands, grid.nodes, strict=True)
             known = self._known[key] = [worth(cells[band], best) for band, best in pairs]
         return known

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import log2
 from typing import get_args
+from zlib import crc32
 
 from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Beliefs, Believer, Scopes
+from loopllm.priors.call_cost import CallCosts, WayCost, expected_by_way
+from loopllm.priors.cost_sums import CostRow
 from loopllm.priors.evidence import Evidence, evidence_of
 from loopllm.priors.exploration import (
-    WAYS_DISCOUNT,
+    WAYS,
     Price,
+    chance,
+    curiosity,
     discounted_price,
     fixed_price,
     glance,
-    usual_discount,
 )
+from loopllm.priors.objective import Goal, Objective, goal_of
 from loopllm.priors.observation import USUAL_WAY
-from loopllm.priors.planner import Plan, make_plan
+from loopllm.priors.planner import Plan
 from loopllm.priors.policy import Policy
 from loopllm.priors.score_grid import score_grid
-from loopllm.priors.worth import Objective, Worth
+from loopllm.priors.worth import Worth
 
 REPLAN_AFTER = 0.12
 """A plan is made anew when the pair's runs have grown by this part."""
@@ -40,7 +47,7 @@ class PlanRequest:
 
     task_type: str
     model_id: str
-    objective: Objective = "threshold"
+    objective: Goal | Objective = "threshold"
     quality_threshold: float = 0.8
     call_cost: float = 0.05
     max_iterations: int = 8
@@ -49,10 +56,9 @@ class PlanRequest:
     explore: bool = False
 
     def __post_init__(self) -> None:
-        if self.objective not in get_args(Objective):
-            raise MisuseError(
-                f"objective must be one of {', '.join(get_args(Objective))}, got {self.objective!r}"
-            )
+        if goal_of(self.objective) not in get_args(Goal):
+            goals = ", ".join(get_args(Goal))
+            raise MisuseError(f"objective must be one of {goals}, or an Objective; got {self.objective!r}")
         if not 0.0 <= self.quality_threshold <= 1.0:
             raise MisuseError(f"quality_threshold must be in [0, 1], got {self.quality_threshold!r}")
         if not 0.0 <= self.call_cost < float("inf"):
@@ -74,10 +80,13 @@ class Prepared:
         plan: What going on is worth.
         beliefs: What is expected of a call.
         worth: What it is worth to stop.
-        prices: What a call was reckoned to cost, by way of asking.
+        prices: What a call was reckoned to cost, by way of asking, while learning.
+        costs: What it costs.
         runs: Runs of the pair then.
         pooled: Runs of all pairs then.
         evidence: Runs behind the beliefs, by kind.
+        supposed: While learning, what going on is worth if one archetype, drawn by its probability, were the truth.
+        told: Plans for first runs, by what their first call cost.
     """
 
     request: PlanRequest
@@ -85,9 +94,12 @@ class Prepared:
     beliefs: Beliefs
     worth: Worth
     prices: Mapping[str, Price]
+    costs: CallCosts
     runs: float
     pooled: float
     evidence: Evidence
+    supposed: Plan | None = None
+    told: dict[int | None, Prepared] = field(default_factory=dict, compare=False)
 
     def holds(self, runs: float, pooled: float) -> bool:
         """Whether so little was learned since that the plan may stay."""
@@ -100,34 +112,85 @@ class Prepared:
             self.plan,
             self.beliefs.outlooks,
             self.worth,
-            call_cost=self.request.call_cost,
+            costs=self.costs,
             evidence=self.evidence,
             weight_of=self.beliefs.weight_of,
             prices=self.prices,
             acts=acts,
             glance=glance(seed, int(runs)) if self.request.explore else 0,
+            supposed=self.supposed if runs <= self.runs else None,
+            revise=partial(self._revised, runs, seed, acts, least_probability)
+            if self.costs.guessed
+            else None,
             least_probability=least_probability,
         )
 
+    def _revised(
+        self, runs: float, seed: int, acts: bool, least_probability: float, seen: Mapping[str, CostRow]
+    ) -> Policy:
+        """The rule once a first run's own calls have told what a call costs; runs of similar cost share a plan."""
+        costs = self.costs.told(seen)
+        if costs.guessed:
+            return self.policy(runs, seed, acts=acts, least_probability=least_probability)
+        known = _rung(costs.of(self.plan.ways[0], 2))
+        plan = self.told.get(known)
+        if plan is None:
+            behind = (self.runs, self.pooled, self.evidence)
+            plan = self.told[known] = _prepared(self.request, self.beliefs, costs, *behind)
+        return plan.policy(runs, seed, acts=acts, least_probability=least_probability)
 
-def prepare(believer: Believer, scopes: Scopes, request: PlanRequest) -> Prepared:
+
+def prepare(believer: Believer, scopes: Scopes, request: PlanRequest, half_life: float) -> Prepared:
     """Form the beliefs of a pair and plan on them."""
     beliefs = believer.believe(scopes, request.ways, USUAL_WAY, request.judge_sd)
-    optimism = beliefs.mixture.optimism if beliefs.mixture.judge_errs else None
-    worth = Worth(request.objective, request.quality_threshold, optimism)
-    grid = score_grid(request.quality_threshold if request.objective == "threshold" else None)
-    prices = _prices(beliefs, request)
-    plan = make_plan(beliefs.outlooks, worth, prices, request.max_iterations, grid)
+    by_way = costs_by_way(scopes, half_life, request.ways)
+    costs = CallCosts(request.objective, request.call_cost, by_way)
     runs, pooled = scopes.pair.runs, scopes.everything.runs
-    return Prepared(request, plan, beliefs, worth, prices, runs, pooled, evidence_of(scopes))
+    return _prepared(request, beliefs, costs, runs, pooled, evidence_of(scopes))
 
 
-def _prices(beliefs: Beliefs, request: PlanRequest) -> dict[str, Price]:
-    cost = request.call_cost
-    if not request.explore:
-        return dict.fromkeys(beliefs.outlooks, fixed_price(cost))
-    several = len(beliefs.outlooks) > 1
-    return {
-        way: discounted_price(counts, cost, WAYS_DISCOUNT if several else usual_discount(counts))
-        for way, counts in beliefs.counts.items()
+def costs_by_way(scopes: Scopes, half_life: float, ways: Sequence[str] | None = ()) -> Mapping[str, WayCost]:
+    """What a pair's calls are expected to cost, by way of asking; see `call_cost`."""
+    return expected_by_way((scopes.pair, scopes.task, scopes.model, scopes.everything), half_life, ways)
+
+
+def _prepared(
+    request: PlanRequest,
+    beliefs: Beliefs,
+    costs: CallCosts,
+    runs: float,
+    pooled: float,
+    evidence: Evidence,
+) -> Prepared:
+    optimism = beliefs.mixture.optimism if beliefs.mixture.judge_errs else None
+    goal = goal_of(request.objective)
+    worth = Worth(goal, request.quality_threshold, optimism)
+    grid = score_grid(request.quality_threshold if goal == "threshold" else None)
+    prices = {
+        way: costs.price(way, request.max_iterations, part)
+        for way, part in _parts(beliefs, explore=request.explore).items()
     }
+    make_plan, horizon = beliefs.arithmetic.make_plan, request.max_iterations
+    plan, supposed = make_plan(beliefs.outlooks, worth, prices, horizon, grid), None
+    if request.explore:
+        drawn = chance(crc32(f"{request.task_type}\n{request.model_id}".encode()), int(runs))
+        full = {way: costs.price(way, horizon, fixed_price(1.0)) for way in prices}
+        supposed = make_plan(beliefs.supposing(drawn), worth, full, horizon, grid)
+    return Prepared(request, plan, beliefs, worth, prices, costs, runs, pooled, evidence, supposed)
+
+
+def _parts(beliefs: Beliefs, *, explore: bool) -> dict[str, Price]:
+    """The part of a call's cost that is reckoned, by way of asking: all of it, or less where it teaches."""
+    if not explore:
+        return dict.fromkeys(beliefs.outlooks, fixed_price(1.0))
+    curious = WAYS if len(beliefs.outlooks) > 1 else curiosity(beliefs.first_scores)
+    return {way: discounted_price(counts, 1.0, curious) for way, counts in beliefs.counts.items()}
+
+
+def _rung(cost: float) -> int | None:
+    """A cost rounded to a quarter of a power of two: a plan made for one serves those within a tenth of it.
+
+    >>> _rung(0.100) == _rung(0.105), _rung(0.100) == _rung(0.2), _rung(0.0)
+    (True, False, None)
+    """
+    return round(4.0 * log2(cost)) if cost > 0.0 else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 
+from loopllm.priors.call_cost import CallCosts
+from loopllm.priors.cost_sums import CostRow
 from loopllm.priors.evidence import Evidence
 from loopllm.priors.explaining import explain
 from loopllm.priors.exploration import Price
@@ -47,8 +49,13 @@ class Decision:
 
     @property
     def call_cost(self) -> float:
-        """What one more call costs, in the unit of the value."""
-        return self.policy.call_cost
+        """What one more call is expected to cost, in the unit of the value."""
+        return self.policy.costs.of(self.way, self.depth + 1)
+
+    @property
+    def cost_interval(self) -> tuple[float, float]:
+        """An 80 % interval of `call_cost`; a point when it is the caller's number."""
+        return self.policy.costs.interval(self.way, self.depth + 1)
 
     @property
     def evidence(self) -> Evidence:
@@ -135,24 +142,29 @@ class Policy:
         plan: What going on is worth.
         outlooks: Probabilities behind the plan, by way of asking.
         worth: What it is worth to stop.
-        call_cost: Cost of one more call in the same unit.
+        costs: What one more call costs in the same unit.
         evidence: The runs behind it, by kind.
         weight_of: What the belief in a cell is worth, in observations.
         acts: False: go on whatever the plan says (modes `observe` and `off`).
-        prices: What a call was reckoned to cost, by way of asking; below `call_cost` where it teaches.
+        prices: What a call was reckoned to cost, by way of asking; below its cost where it teaches.
         glance: Calls to go on after the plan says stop, in order to learn.
+        supposed: What going on is worth if one archetype were the truth; followed where it goes further, in order to
+            learn.
+        revise: Makes the rule anew from what a run's own calls cost; None when that is known already.
         least_probability: Also stop when the probability that another call improves is below this.
     """
 
     __slots__ = (
         "acts",
-        "call_cost",
+        "costs",
         "evidence",
         "glance",
         "least_probability",
         "outlooks",
         "plan",
         "prices",
+        "revise",
+        "supposed",
         "ways",
         "weight_of",
         "worth",
@@ -164,23 +176,27 @@ class Policy:
         outlooks: Mapping[str, Outlook],
         worth: StopValue,
         *,
-        call_cost: float,
+        costs: CallCosts,
         evidence: Evidence,
         weight_of: Callable[[int], float],
         prices: Mapping[str, Price],
         acts: bool = True,
         glance: int = 0,
+        supposed: Plan | None = None,
+        revise: Callable[[Mapping[str, CostRow]], Policy] | None = None,
         least_probability: float = 0.0,
     ) -> None:
         self.plan = plan
         self.outlooks = outlooks
         self.worth = worth
-        self.call_cost = call_cost
+        self.costs = costs
         self.evidence = evidence
         self.weight_of = weight_of
         self.acts = acts
         self.prices = prices
         self.glance = glance
+        self.supposed = supposed
+        self.revise = revise
         self.least_probability = least_probability
         self.ways = plan.ways
 
@@ -188,6 +204,15 @@ class Policy:
     def runs(self) -> int:
         """Runs of this pair behind it."""
         return self.evidence.own
+
+    @property
+    def call_cost(self) -> float:
+        """Expected cost of the second call, asked for in the usual way."""
+        return self.costs.of(self.ways[0], 2)
+
+    def after(self, seen: Mapping[str, CostRow]) -> Policy:
+        """The rule after a run's own calls: another one only where nothing else had told what a call costs."""
+        return self if self.revise is None else self.revise(seen)
 
     def decide(self, scores: Sequence[float], actions: Sequence[str] = ()) -> Decision:
         """What to do after the calls that scored `scores`.
@@ -201,9 +226,10 @@ class Policy:
         planned, advised = self._planned(state)
         if not self.acts:
             return Decision(self, state, self.ways[0], advised)
-        if planned is None and self._glances(scores, state):
-            planned = self.ways[0]
-        return Decision(self, state, planned, advised)
+        move = planned or self._supposed_move(state)
+        if move is None and self._glances(scores, state):
+            move = self.ways[0]
+        return Decision(self, state, move, advised)
 
     def acting(self) -> Policy:
         """The same rule as it would be if it acted."""
@@ -236,8 +262,18 @@ class Policy:
         way = self.plan.next_way(state.depth, state.momentum, state.best)
         if self._is_unlikely(way, state):
             return None, None
-        lesson = self.call_cost - self.prices[way](state.momentum, state.depth)
+        lesson = self.costs.of(way, state.depth + 1) - self.prices[way](state.momentum, state.depth)
         return way, way if ahead - lesson > now else None
+
+    def _supposed_move(self, state: RunState) -> str | None:
+        """How to go on if one archetype were the truth, or None when it too says stop."""
+        if self.supposed is None or self.is_spent(state.depth):
+            return None
+        ahead = self.supposed.going_on(state.depth, state.momentum, state.best)
+        if ahead <= self.worth(state.cell, state.best):
+            return None
+        way = self.supposed.next_way(state.depth, state.momentum, state.best)
+        return None if self._is_unlikely(way, state) else way
 
     def _is_unlikely(self, way: str, state: RunState) -> bool:
         least = self.least_probability

@@ -65,6 +65,30 @@ class IterationReport(Readable):
 
 
 @dataclass(frozen=True)
+class CallCostReport(Readable):
+    """What a call costs that is asked for in one way: expected values with their 80 % intervals, None where unknown.
+
+    Attributes:
+        way: How it is asked for; `first` for the first call of a run.
+        calls: Calls of this pair behind it, older ones counting less; 0 when it is known from relatives only.
+        money: Mean, low, high, in the currency of whoever stated the price.
+        seconds: Mean, low, high; of the call and its evaluation.
+        tokens: Mean, low, high; in both directions.
+    """
+
+    way: str
+    calls: float
+    money: tuple[float, float, float] | None
+    seconds: tuple[float, float, float] | None
+    tokens: tuple[float, float, float] | None
+
+    def __str__(self) -> str:
+        said = ((self.money, " in money"), (self.seconds, " s"), (self.tokens, " tokens"))
+        parts = [f"{x[0]:.3g}{unit} ({x[1]:.3g} to {x[2]:.3g})" for x, unit in said if x is not None]
+        return f"{self.way}: {', '.join(parts)}; {self.calls:.0f} calls"
+
+
+@dataclass(frozen=True)
 class PriorsReport(Tabular, Readable):
     """A task type and model; prints as a table of its depths.
 
@@ -82,6 +106,7 @@ class PriorsReport(Tabular, Readable):
         mean_latency_ms: Mean milliseconds of a call, or None.
         kinds: What kind of loop it is believed to be: probabilities by family, see `loopllm.priors.cold_start`.
         saved: Of runs that were only observed: what acting would have saved.
+        call_costs: What a call costs, by way of asking.
     """
 
     task_type: str
@@ -97,6 +122,7 @@ class PriorsReport(Tabular, Readable):
     mean_latency_ms: float | None = None
     kinds: Mapping[str, float] = field(default_factory=dict[str, float])
     saved: SavedReport | None = None
+    call_costs: Mapping[str, CallCostReport] = field(default_factory=dict[str, CallCostReport])
 
     def _headline(self) -> str:
         runs = f"{self.task_type} with {self.model_id}: {self.total_calls} runs"
@@ -106,6 +132,7 @@ class PriorsReport(Tabular, Readable):
         enough = f"{self.converge_rate:.0%} good enough ({low:.0%} to {high:.0%})"
         first = f"first call {self.first_call_quality:.2f}"
         lines = [f"{runs}, {enough}, {first}, worth up to {self.optimal_depth} calls"]
+        lines += [f"cost of {cost}" for cost in self.call_costs.values()]
         return "\n".join([*lines, *([] if self.saved is None else self.saved.sentences())])
 
     def _columns(self) -> Sequence[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loopllm.priors.beta import beta_quantile
+from loopllm.priors.call_cost import UNKNOWN, WayCost
+from loopllm.priors.cost_estimate import ExpectedCost
 from loopllm.priors.depth_profile import DepthRecord, deepest_success, depth_profile, paying_depth
 from loopllm.priors.forecast import ScoreForecast, score_forecasts
 from loopllm.priors.hindsight import saved_report
 from loopllm.priors.policy import Policy
-from loopllm.priors.report import IterationReport, PriorsReport, SuggestedConfig
+from loopllm.priors.report import CallCostReport, IterationReport, PriorsReport, SuggestedConfig
 from loopllm.priors.run_state import MOMENTA
 from loopllm.priors.statistics import Statistics
 
@@ -58,7 +60,12 @@ def suggestion(statistics: Statistics, task_type: str, model_id: str) -> Suggest
 
 
 def build_report(
-    statistics: Statistics, policy: Policy, kinds: Mapping[str, float], task_type: str, model_id: str
+    statistics: Statistics,
+    policy: Policy,
+    costs: Mapping[str, WayCost],
+    kinds: Mapping[str, float],
+    task_type: str,
+    model_id: str,
 ) -> PriorsReport:
     """Everything that is known about a pair, for people."""
     profile = depth_profile(statistics)
@@ -79,7 +86,26 @@ def build_report(
         mean_latency_ms=statistics.get("s/ms/sum") / timed if timed else None,
         kinds=kinds,
         saved=saved_report(statistics),
+        call_costs={way: _call_cost(way, cost) for way, cost in costs.items() if cost != UNKNOWN},
     )
+
+
+def _call_cost(way: str, cost: WayCost) -> CallCostReport:
+    known = [expected for expected in (cost.money, cost.ms, cost.tokens) if expected is not None]
+    return CallCostReport(
+        way=way,
+        calls=max(expected.calls for expected in known),
+        money=_with_interval(cost.money, 1.0),
+        seconds=_with_interval(cost.ms, 0.001),
+        tokens=_with_interval(cost.tokens, 1.0),
+    )
+
+
+def _with_interval(expected: ExpectedCost | None, scale: float) -> tuple[float, float, float] | None:
+    if expected is None:
+        return None
+    low, high = expected.interval
+    return expected.mean * scale, low * scale, high * scale
 
 
 def _iterations(

@@ -38,12 +38,13 @@ GAIN_MOMENTUM = (1, 1, 2, 2, 3, 3, 4, 4, 4)
 MOMENTA = (
     "first", "tiny gain", "small gain", "gain", "big gain",
     "1 equal", "1 lower", "1 far lower",
-    "2 equal", "2 lower", "2 far lower",
-    "3+ equal", "3+ lower", "3+ far lower",
+    "2 equal", "2 lower", "2 far lower, 1 near", "2 far lower",
+    "3+ equal", "3+ lower", "3+ far lower, 1+ near", "3+ far lower",
 )  # fmt: skip
-"""How the run got where it stands; "2 lower" is two calls without a new best, the last a little below it."""
+"""How the run got where it stands: "2 lower" is two calls without a new best, the last a little below it. A best score
+that another draft came near is a level that this loop reaches, and hardly luck: hence "1 near"."""
 
-FIRST_STALL = 5
+FIRST_STALL, SECOND_STALL, LATER_STALL = 5, 8, 12
 BAND_EDGES = (0.0, 0.3, 0.5, 0.65, 0.8, 0.9)
 """Exactly 0 is a band of its own, and so is exactly 1: a yes-or-no verifier lives in those two."""
 
@@ -120,16 +121,25 @@ def fall_of(best: float, score: float) -> int:
     return 0 if fall <= EQUAL_WITHIN else 1 if fall <= NEAR_WITHIN else 2
 
 
+_NEVER_NEAR = (SECOND_STALL - 1, LATER_STALL - 1, len(MOMENTA) - 1)
+"""Momenta of a run whose drafts since the best one were all far below it."""
+
+
 def next_momentum(momentum: int, outcome: int) -> int:
     """Momentum after an outcome.
 
-    >>> MOMENTA[next_momentum(0, 1)], MOMENTA[next_momentum(5, 2)], MOMENTA[next_momentum(7, PERFECT)]
-    ('1 lower', '2 far lower', 'big gain')
+    >>> MOMENTA[next_momentum(0, 1)], MOMENTA[next_momentum(7, PERFECT)]
+    ('1 lower', 'big gain')
+    >>> MOMENTA[next_momentum(5, 2)], MOMENTA[next_momentum(7, 2)]
+    ('2 far lower, 1 near', '2 far lower')
     """
     if outcome >= FIRST_GAIN:
         return GAIN_MOMENTUM[outcome - FIRST_GAIN]
-    stalls = 0 if momentum < FIRST_STALL else min(2, (momentum - FIRST_STALL) // 3 + 1)
-    return FIRST_STALL + 3 * stalls + outcome
+    if momentum < FIRST_STALL:
+        return FIRST_STALL + outcome
+    stall = SECOND_STALL if momentum < SECOND_STALL else LATER_STALL
+    far = outcome == FIRST_GAIN - 1
+    return stall + outcome + (far and momentum in _NEVER_NEAR)
 
 
 def start(score: float) -> RunState:

@@ -1,10 +1,11 @@
 """All that is kept under one key, as one additive vector.
 
-Three kinds of counters, told apart by the first letter of their name:
+Four kinds of counters, told apart by the first letter of their name:
 
     t/<generation>/<cell>/<outcome>/<way>   transitions, by way of asking again and by age (see `forgetting`)
     d/<depth>/<what>                        sums per depth: runs seen, scores, gains, passes
-    s/<what>                                sums per run: runs, calls, milliseconds, tokens, money
+    c/<era>/<quantity>/<power>/<way>        money, milliseconds and tokens of calls, by way and age (see `cost_sums`)
+    s/<what>                                sums per run: runs, calls, milliseconds
 
 Every counter is a plain sum, so a merge is an addition, in any order, with the empty vector as identity. Nothing of the
 prior is in here: `s/runs` counts runs, and no run counts twice.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from loopllm.priors.cost_sums import CostRow, Era, add_row, counter_names, empty_row, position
 from loopllm.priors.counts import TransitionCounts
 
 Layer = tuple[int, str]
@@ -34,13 +36,15 @@ class Statistics:
     Attributes:
         sums: Counters of the kinds `d/` and `s/`, by name.
         layers: Transition counts by (generation, way).
+        costs: What calls cost by (era, way).
     """
 
-    __slots__ = ("layers", "sums")
+    __slots__ = ("costs", "layers", "sums")
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
         self.layers: dict[Layer, TransitionCounts] = {}
+        self.costs: dict[Era, CostRow] = {}
 
     def bump(self, name: str, by: float = 1.0) -> None:
         """Add to a sum."""
@@ -52,6 +56,13 @@ class Statistics:
         if layer is None:
             layer = self.layers[generation, way] = TransitionCounts()
         layer.add(cell, outcome, weight)
+
+    def cost_row(self, era: int, way: str) -> CostRow:
+        """The row of an era and way, to be added to."""
+        row = self.costs.get((era, way))
+        if row is None:
+            row = self.costs[era, way] = empty_row()
+        return row
 
     def get(self, name: str) -> float:
         """A sum, 0 when nothing was added to it."""
@@ -67,6 +78,10 @@ class Statistics:
         for name, value in other.sums.items():
             self.bump(name, value)
         self.add_layers(other.layers)
+        for key, row in other.costs.items():
+            add_row(self.cost_row(*key), row)
+            if not any(self.costs[key]):
+                del self.costs[key]
 
     def add_layers(self, layers: Mapping[Layer, TransitionCounts]) -> None:
         """Add transition counts, in place."""
@@ -85,6 +100,8 @@ class Statistics:
         for (generation, way), counts in self.layers.items():
             for cell, outcome, count in counts.items():
                 named[f"t/{generation}/{cell}/{outcome}/{way}"] = count
+        for (era, way), row in self.costs.items():
+            named |= {name: x for name, x in zip(counter_names(era, way), row, strict=True) if x}
         return named
 
     @classmethod
@@ -96,6 +113,9 @@ class Statistics:
             if parts[0] == "t" and len(parts) == 5:  # noqa: PLR2004  (the five parts of the name)
                 if value:
                     statistics.transition(int(parts[1]), parts[4], int(parts[2]), int(parts[3]), value)
+            elif parts[0] == "c" and (at := position(parts[2], parts[3])) is not None:
+                if value:
+                    statistics.cost_row(int(parts[1]), parts[4])[at] += value
             else:
                 statistics.bump(name, value)
         return statistics

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import add, mul
 
 from loopllm.priors.counts import WIDTH, Row, TransitionCounts
-from loopllm.priors.run_state import BANDS, DEPTHS, FIRST_GAIN, FIRST_STALL
+from loopllm.priors.run_state import BANDS, CELLS, DEPTHS, FIRST_GAIN, FIRST_STALL
 
 Outlook = Callable[[int], Sequence[float]]
 """Probabilities of the outcomes, given a cell."""
@@ -33,7 +33,11 @@ EVENTS = 4.0
 GAIN_STRENGTH, FALL_STRENGTH = 10.0, 8.0
 """What a belief in the sizes of gains and of falls is worth, in observations."""
 
-_LEAST = 1e-9
+LEAST_WORTH, MOST_WORTH = 4.0, 400.0
+"""Between these, in observations."""
+
+LEAST = 1e-9
+"""Weights up to this are nothing."""
 
 
 def branch(counts: Sequence[float], expected: Sequence[float], alpha: float) -> Row:
@@ -43,11 +47,11 @@ def branch(counts: Sequence[float], expected: Sequence[float], alpha: float) -> 
     [1.25, 0.75]
     """
     n, e = sum(counts), sum(expected)
-    if n <= _LEAST or e <= _LEAST:
+    if n <= LEAST or e <= LEAST:
         return [1.0] * len(counts)
     scale = 1.0 / (n + alpha)
     return [
-        (max(count, 0.0) * e / max(x, _LEAST * e) + alpha) * scale
+        (max(count, 0.0) * e / max(x, LEAST * e) + alpha) * scale
         for count, x in zip(counts, expected, strict=True)
     ]
 
@@ -62,10 +66,10 @@ def tilt(counts: Sequence[float], expected: Sequence[float], strength: float = 1
     0.044
     """
     total = sum(counts)
-    if total <= _LEAST:
+    if total <= LEAST:
         return None
     share = min(max(sum(expected[FIRST_GAIN:]) / total, 1e-6), 1.0 - 1e-6)
-    alpha = strength * min(max(EVENTS / min(share, 1.0 - share), 4.0), 400.0)
+    alpha = strength * min(max(EVENTS / min(share, 1.0 - share), LEAST_WORTH), MOST_WORTH)
     posterior = (sum(counts[FIRST_GAIN:]) + alpha * share) / (total + alpha)
     rises, falls = posterior / share, (1.0 - posterior) / (1.0 - share)
     down = branch(counts[:FIRST_GAIN], expected[:FIRST_GAIN], strength * FALL_STRENGTH)
@@ -180,10 +184,13 @@ def is_yes_no(cell: int) -> bool:
 
 def momentum_group(cell: int) -> int:
     """Cells of the same momentum, those at exactly 0 apart."""
-    return 2 * (cell // (BANDS * DEPTHS)) + is_yes_no(cell)
+    return _MOMENTUM_GROUPS[cell]
 
 
 def kind_group(cell: int) -> int:
     """Cells after the first call, after a gain, after a stall; those at exactly 0 apart."""
     momentum = cell // (BANDS * DEPTHS)
     return 2 * (0 if momentum == 0 else 1 if momentum < FIRST_STALL else 2) + is_yes_no(cell)
+
+
+_MOMENTUM_GROUPS = tuple(2 * (cell // (BANDS * DEPTHS)) + is_yes_no(cell) for cell in range(CELLS))

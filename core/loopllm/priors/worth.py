@@ -1,6 +1,6 @@
 """What it is worth to stop: the value of the draft that would be returned.
 
-objective `quality`: the best score; objective `threshold`: 1 when the best score reaches the threshold, else 0. A judge
+goal `quality`: the best score; goal `threshold`: 1 when the best score reaches the threshold, else 0. A judge
 that errs makes the best of several scores look better than the draft is (the winner's curse: Capen, Clapp & Campbell
 1971; Smith & Winkler 2006, Management Science 52:311). With probability z that the judge errs, and then with the best
 score b exceeding the true quality by m on average with standard deviation s,
@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import erf, sqrt
-from typing import Literal
 
-Objective = Literal["threshold", "quality"]
+from loopllm.priors.objective import Goal
 
 Optimism = Callable[[int], tuple[float, float, float]]
 """(z, m, s) for a cell."""
@@ -33,15 +32,15 @@ class Worth:
     (0.5, 0.8)
 
     Args:
-        objective: See above.
+        goal: See above.
         threshold: The score that is good enough.
         optimism: How the judge errs; None: it does not.
     """
 
-    __slots__ = ("_known", "objective", "optimism", "threshold")
+    __slots__ = ("_known", "goal", "optimism", "threshold")
 
-    def __init__(self, objective: Objective, threshold: float, optimism: Optimism | None = None) -> None:
-        self.objective = objective
+    def __init__(self, goal: Goal, threshold: float, optimism: Optimism | None = None) -> None:
+        self.goal = goal
         self.threshold = threshold
         self.optimism = optimism
         self._known: dict[int, tuple[float, float, float]] = {}
@@ -54,9 +53,9 @@ class Worth:
     def __call__(self, cell: int, best: float) -> float:
         """Value of stopping."""
         if self.optimism is None:
-            return best if self.objective == "quality" else float(best >= self.threshold)
+            return best if self.goal == "quality" else float(best >= self.threshold)
         errs, mean, sd = self._optimism(cell)
-        if self.objective == "quality":
+        if self.goal == "quality":
             return best - errs * mean
         beyond = 0.5 * (1.0 + erf((best - mean - self.threshold) / (sd * _ROOT_TWO)))
         return (1.0 - errs) * (best >= self.threshold) + errs * beyond

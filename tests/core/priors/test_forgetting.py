@@ -2,7 +2,7 @@ import pytest
 
 from loopllm.priors.change import belief_in_generations
 from loopllm.priors.counts import TransitionCounts
-from loopllm.priors.forgetting import KEPT, OLDEST, constancy, faded, folding
+from loopllm.priors.forgetting import KEPT, OLDEST, constancy, faded, folding, trust_of
 from loopllm.priors.statistics import Statistics
 
 CELL, NO, YES = 40, 0, 11
@@ -19,13 +19,13 @@ def lived(generations, *, runs=None):
 
 def test_a_steady_process_keeps_its_past():
     steady = lived(dict.fromkeys(range(1, 9), (8.0, 12.0)))
-    assert constancy(steady) > 0.95
+    assert constancy(trust_of(steady, 400.0)) > 0.95
     assert faded(steady, 1e9).total(CELL) == pytest.approx(160, rel=0.05)
 
 
 def test_after_a_change_the_past_is_hardly_believed():
     changed = lived({**dict.fromkeys(range(1, 7), (18.0, 2.0)), 7: (2.0, 18.0), 8: (2.0, 18.0)})
-    assert constancy(changed) < 0.05
+    assert constancy(trust_of(changed, 400.0)) < 0.05
     row = faded(changed, 1e9).cells[CELL]
     assert row[YES] / sum(row) < 0.2
 
@@ -42,7 +42,7 @@ def test_a_half_life_halves_the_weight_of_old_runs():
 def test_folding_moves_what_is_old_and_changes_no_sum():
     old = lived(dict.fromkeys(range(1, KEPT + 4), (5.0, 5.0)))
     before = faded(old, float("inf")).total(CELL)
-    old.add_layers(folding(old, KEPT + 3))
+    old.merge(folding(old, KEPT + 3))
     assert {g for g, _ in old.layers} == {OLDEST, *range(4, KEPT + 4)}
     assert faded(old, float("inf")).total(CELL) == pytest.approx(before)
 
@@ -50,6 +50,6 @@ def test_folding_moves_what_is_old_and_changes_no_sum():
 def test_folding_twice_at_once_heals_at_the_next_reading():
     one = lived(dict.fromkeys(range(1, KEPT + 2), (5.0, 5.0)))
     fold = folding(one, KEPT + 1)
-    one.add_layers(fold)
-    one.add_layers(fold)  # another process did the same
+    one.merge(fold)
+    one.merge(fold)  # another process did the same
     assert faded(one, float("inf")).total(CELL) == pytest.approx(10.0 * (KEPT + 1))

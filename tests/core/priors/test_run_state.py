@@ -44,5 +44,6 @@ def test_the_first_call_is_depth_one():
 
 def test_momentum_remembers_how_long_and_how_far_a_run_has_stalled():
     assert MOMENTA[state_of([0.5, 0.5, 0.5]).momentum] == "2 equal"
-    assert MOMENTA[state_of([0.5, 0.5, 0.5, 0.5, 0.2]).momentum] == "3+ far lower"
+    assert MOMENTA[state_of([0.5, 0.5, 0.5, 0.5, 0.2]).momentum] == "3+ far lower, 1+ near"
+    assert MOMENTA[state_of([0.5, 0.1, 0.3, 0.2]).momentum] == "3+ far lower"
     assert MOMENTA[state_of([0.5, 0.2, 0.6]).momentum] == "gain"

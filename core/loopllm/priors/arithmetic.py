@@ -1,0 +1,104 @@
+"""How beliefs and plans are worked out: cell by cell, which needs no library, or on tables (see `table_arithmetic`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from loopllm.priors.archetypes import Archetype, ArchetypeMixture, posterior_weights
+from loopllm.priors.counts import TransitionCounts
+from loopllm.priors.exploration import Price
+from loopllm.priors.planner import Plan, StopValue, make_plan
+from loopllm.priors.score_grid import ScoreGrid
+from loopllm.priors.tilting import Corrected, Outlook
+
+
+class Mixture(Protocol):
+    """What archetypes with weights say; see `archetypes.ArchetypeMixture`."""
+
+    def __call__(self, cell: int, /) -> Sequence[float]:
+        """Probabilities of the outcomes in a cell."""
+        ...
+
+    @property
+    def judge_errs(self) -> bool:
+        """True when a judge that errs is believable enough to be reckoned with."""
+        ...
+
+    def optimism(self, cell: int, /) -> tuple[float, float, float]:
+        """Probability that the judge errs, and then the mean and sd of best observed score minus true quality."""
+        ...
+
+    def families(self) -> dict[str, float]:
+        """Weight of each family."""
+        ...
+
+
+class Arithmetic(Protocol):
+    """The four steps from statistics to a plan."""
+
+    @property
+    def archetypes(self) -> Sequence[Archetype]:
+        """The kinds of loops."""
+        ...
+
+    def posterior_weights(
+        self, prior: Sequence[float], counts: TransitionCounts, first: Sequence[float], share: float = 1.0
+    ) -> list[float]:
+        """Weights of the archetypes given what was seen; see `archetypes.posterior_weights`."""
+        ...
+
+    def mixture(self, weights: Sequence[float], judge_sd: float | None) -> Mixture:
+        """Probabilities of the outcomes under weights; see `archetypes.ArchetypeMixture`."""
+        ...
+
+    def corrected(self, outlook: Outlook, counts: TransitionCounts) -> Outlook:
+        """A belief corrected by a table of counts; see `tilting.Corrected`."""
+        ...
+
+    def make_plan(
+        self,
+        outlooks: Mapping[str, Outlook],
+        worth: StopValue,
+        prices: Mapping[str, Price],
+        horizon: int,
+        grid: ScoreGrid,
+    ) -> Plan:
+        """Backward induction; see `planner.make_plan`."""
+        ...
+
+
+class CellByCell:
+    """Needs no library; a row is worked out when it is first asked for.
+
+    Args:
+        archetypes: The kinds of loops.
+    """
+
+    def __init__(self, archetypes: Sequence[Archetype]) -> None:
+        self.archetypes = archetypes
+
+    def posterior_weights(
+        self, prior: Sequence[float], counts: TransitionCounts, first: Sequence[float], share: float = 1.0
+    ) -> list[float]:
+        """See `archetypes.posterior_weights`."""
+        return posterior_weights(self.archetypes, prior, counts, first, share)
+
+    def mixture(self, weights: Sequence[float], judge_sd: float | None) -> Mixture:
+        """See `archetypes.ArchetypeMixture`."""
+        return ArchetypeMixture(self.archetypes, weights, judge_sd)
+
+    def corrected(self, outlook: Outlook, counts: TransitionCounts) -> Outlook:
+        """See `tilting.Corrected`."""
+        return Corrected(outlook, counts)
+
+    def make_plan(
+        self,
+        outlooks: Mapping[str, Outlook],
+        worth: StopValue,
+        prices: Mapping[str, Price],
+        horizon: int,
+        grid: ScoreGrid,
+    ) -> Plan:
+        """See `planner.make_plan`."""
+        return make_plan(outlooks, worth, prices, horizon, grid)

@@ -1,0 +1,265 @@
+"""What is expected of one more call, worked out for all cells at once: for where numpy is installed.
+
+The same numbers as `archetypes` and `tilting` give cell by cell, which hold the formulas with their sources and are
+read first; a test keeps the two equal. A table has one row per cell and one column per outcome, shape (CELLS, WIDTH).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loopllm.priors.archetypes import BELIEVABLE, NEGLIGIBLE, UNREACHED, Archetype, voice_of
+from loopllm.priors.counts import WIDTH, TransitionCounts
+from loopllm.priors.run_state import BANDS, CELLS, DEPTHS, FIRST_GAIN, FIRST_STALL, MOMENTA
+from loopllm.priors.tilting import (
+    EVENTS,
+    FALL_STRENGTH,
+    GAIN_STRENGTH,
+    LEAST,
+    LEAST_WORTH,
+    MOST_WORTH,
+    Outlook,
+    kind_group,
+    momentum_group,
+)
+
+Array = NDArray[np.float64]
+
+
+class ArchetypeTables:
+    """All archetypes as one array each.
+
+    Attributes:
+        archetypes: What they were made from.
+        rows: Probabilities of the outcomes, shape (archetypes, CELLS, WIDTH).
+        reach: Visits per run, shape (archetypes, CELLS).
+        logs: Logarithms of `rows`, shape (archetypes, CELLS * WIDTH).
+        first: Logarithms of the probabilities of the first score's bins, shape (archetypes, bins).
+        optimism: Mean and sd of best observed score less true quality, shape (2, archetypes, CELLS).
+    """
+
+    def __init__(self, archetypes: Sequence[Archetype]) -> None:
+        number = len(archetypes)
+        self.archetypes = archetypes
+        self.reach = np.zeros((number, CELLS))
+        self.rows = np.zeros((number, CELLS, WIDTH))
+        logs = np.full((number, CELLS, WIDTH), UNREACHED)
+        self.optimism = np.zeros((2, number, CELLS))
+        for index, archetype in enumerate(archetypes):
+            cells = list(archetype.reach)
+            self.reach[index, cells] = list(archetype.reach.values())
+            self.rows[index, cells] = [archetype.row(cell) for cell in cells]
+            logs[index, cells] = np.log(self.rows[index, cells])
+            if archetype.optimism:
+                self.optimism[:, index, list(archetype.optimism)] = np.array([*archetype.optimism.values()]).T
+        self.logs = logs.reshape(number, -1)
+        self.first = np.log([archetype.first for archetype in archetypes])
+        self.judge_sd = np.array([archetype.judge_sd for archetype in archetypes])
+
+    def posterior_weights(
+        self, prior: Sequence[float], counts: TransitionCounts, first: Sequence[float], share: float = 1.0
+    ) -> list[float]:
+        """See `archetypes.posterior_weights`."""
+        voice = voice_of(sum(map(sum, counts.cells.values())) + sum(first), share)
+        if voice <= 0.0:
+            return list(prior)
+        likelihood = self.logs @ dense(counts).ravel() + self.first @ np.asarray(first)
+        weights = np.asarray(prior)
+        possible = weights > 0.0
+        logs = np.log(weights, where=possible, out=np.full(len(weights), -np.inf)) + voice * likelihood
+        raw = np.exp(logs - logs[possible].max())
+        found: list[float] = (raw / raw.sum()).tolist()
+        return found
+
+
+class TableMixture:
+    """Probabilities of the outcomes, and the judge's optimism, under weights; as `archetypes.ArchetypeMixture`."""
+
+    def __init__(self, tables: ArchetypeTables, weights: Sequence[float], judge_sd: float | None) -> None:
+        heavy = np.asarray(weights) > NEGLIGIBLE * max(weights)
+        heavy[0] = True  # covers every cell
+        self._kept = np.flatnonzero(heavy)
+        self._weights = np.asarray(weights)[self._kept]
+        self._tables = tables
+        self._judge_sd = judge_sd
+        self._here = np.maximum(self._weights, 1e-9)[:, None] * tables.reach[self._kept]
+        raw = np.einsum("hc,hco->co", self._here, tables.rows[self._kept])
+        self.table: Array = raw / raw.sum(axis=1, keepdims=True)
+        self._optimism: list[tuple[float, float, float]] | None = None
+
+    def __call__(self, cell: int) -> Sequence[float]:
+        """Probabilities of the outcomes in `cell`."""
+        row: list[float] = self.table[cell].tolist()
+        return row
+
+    @property
+    def judge_errs(self) -> bool:
+        """True when a judge that errs is believable enough to be reckoned with."""
+        erring = self._tables.judge_sd[self._kept] > 0.0
+        return bool(self._weights[erring].sum() > BELIEVABLE * self._weights.sum())
+
+    def optimism(self, cell: int) -> tuple[float, float, float]:
+        """Probability that the judge errs, and then the mean and sd of best observed score minus true quality."""
+        if self._optimism is None:
+            self._optimism = self._work_out_optimism()
+        return self._optimism[cell]
+
+    def _work_out_optimism(self) -> list[tuple[float, float, float]]:
+        tables, kept = self._tables, self._kept
+        sd = tables.judge_sd[kept]
+        here = self._weights[:, None] * tables.reach[kept]
+        mass = here.sum(axis=0) + 1e-12
+        errs = sd > 0.0
+        here, means, sds = here[errs], *tables.optimism[:, kept][:, errs]
+        scale = np.ones(len(means)) if self._judge_sd is None else self._judge_sd / sd[errs]
+        erring = here.sum(axis=0)
+        total = np.maximum(erring, 1e-300)
+        mean = (here * scale[:, None] * means).sum(axis=0) / total
+        square = (here * (scale**2)[:, None] * (sds**2 + means**2)).sum(axis=0) / total
+        spread = np.sqrt(np.maximum(square - mean**2, 1e-6))
+        none = erring <= 0.0
+        columns = np.where(none, 0.0, erring / mass), np.where(none, 0.0, mean), np.where(none, 1.0, spread)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    def families(self) -> dict[str, float]:
+        """Weight of each family, for people."""
+        found: dict[str, float] = {}
+        for weight, index in zip(self._weights.tolist(), self._kept.tolist(), strict=True):
+            family = self._tables.archetypes[index].family
+            found[family] = found.get(family, 0.0) + weight
+        return found
+
+
+def dense(counts: TransitionCounts) -> Array:
+    """Counts as a table."""
+    table = np.zeros((CELLS, WIDTH))
+    if counts.cells:
+        table[list(counts.cells)] = list(counts.cells.values())
+    return table
+
+
+class TableOutlook:
+    """An outlook whose rows are all known."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: Array) -> None:
+        self.table = table
+
+    def __call__(self, cell: int) -> Sequence[float]:
+        """Probabilities of the outcomes in `cell`."""
+        row: list[float] = self.table[cell].tolist()
+        return row
+
+
+def table_of(outlook: Outlook) -> Array:
+    """The table of an outlook."""
+    known = getattr(outlook, "table", None)
+    return np.array([outlook(cell) for cell in range(CELLS)]) if known is None else known
+
+
+def corrected(outlook: Outlook, counts: TransitionCounts) -> TableOutlook:
+    """A belief corrected by a table of counts; see `tilting.Corrected`."""
+    belief, seen = table_of(outlook), dense(counts)
+    visits = seen.sum(axis=1, keepdims=True)
+    for ring in _RINGS:
+        inner, outer = ring.sums(np.concatenate([seen, visits * belief], axis=1))
+        others = outer[ring.outer] - inner
+        belief = _tilted(belief, _factors(others[:, :WIDTH], others[:, WIDTH:])[ring.inner])
+    return TableOutlook(_tilted(belief, _factors(seen, visits * belief)))
+
+
+def _by_band(cells: Array) -> Array:
+    sums: Array = cells.reshape(-1, DEPTHS, cells.shape[1]).sum(axis=1)
+    return sums
+
+
+def _by_momentum(bands: Array) -> Array:
+    """Sums per momentum group: the band of exactly 0 apart from the others."""
+    split = bands.reshape(-1, BANDS, bands.shape[1])
+    return np.stack([split[:, 1:].sum(axis=1), split[:, 0]], axis=1).reshape(-1, bands.shape[1])
+
+
+def _by_kind(momenta: Array) -> Array:
+    split = momenta.reshape(-1, 2, momenta.shape[1])
+    return np.add.reduceat(split, (0, 1, FIRST_STALL), axis=0).reshape(-1, momenta.shape[1])
+
+
+def _momenta_and_kinds(cells: Array) -> tuple[Array, Array]:
+    momenta = _by_momentum(_by_band(cells))
+    return momenta, _by_kind(momenta)
+
+
+def _bands_and_momenta(cells: Array) -> tuple[Array, Array]:
+    bands = _by_band(cells)
+    return bands, _by_momentum(bands)
+
+
+def _cells_and_bands(cells: Array) -> tuple[Array, Array]:
+    return cells, _by_band(cells)
+
+
+class _Ring(NamedTuple):
+    """Cells that are corrected together, and the larger groups whose other members correct them.
+
+    Attributes:
+        inner: Group of each cell.
+        outer: Larger group of each group.
+        sums: Sums of the rows of a table per group, and per larger group.
+    """
+
+    inner: NDArray[np.intp]
+    outer: NDArray[np.intp]
+    sums: Callable[[Array], tuple[Array, Array]]
+
+
+_MOMENTUM = np.array([momentum_group(cell) for cell in range(CELLS)])
+_BAND = np.arange(CELLS) // DEPTHS
+_KIND_OF_MOMENTUM = np.array(
+    [kind_group(_MOMENTUM.tolist().index(group)) for group in range(2 * len(MOMENTA))]
+)
+_RINGS = (
+    _Ring(_MOMENTUM, _KIND_OF_MOMENTUM, _momenta_and_kinds),
+    _Ring(_BAND, _MOMENTUM[::DEPTHS], _bands_and_momenta),
+    _Ring(np.arange(CELLS), _BAND, _cells_and_bands),
+)
+
+
+def _tilted(belief: Array, factors: Array) -> Array:
+    raw = belief * factors
+    tilted: Array = raw / raw.sum(axis=1, keepdims=True)
+    return tilted
+
+
+def _factors(counts: Array, expected: Array) -> Array:
+    """Factors per row; 1 where nothing was counted."""
+    factors = np.ones_like(counts)
+    told = np.flatnonzero(counts.sum(axis=1) > LEAST)
+    if len(told):
+        factors[told] = _tilt(counts[told], expected[told])
+    return factors
+
+
+def _tilt(counts: Array, expected: Array) -> Array:
+    """See `tilting.tilt`."""
+    total = counts.sum(axis=1)
+    share = np.clip(expected[:, FIRST_GAIN:].sum(axis=1) / total, 1e-6, 1.0 - 1e-6)
+    alpha = np.clip(EVENTS / np.minimum(share, 1.0 - share), LEAST_WORTH, MOST_WORTH)
+    posterior = (counts[:, FIRST_GAIN:].sum(axis=1) + alpha * share) / (total + alpha)
+    falls, rises = (1.0 - posterior) / (1.0 - share), posterior / share
+    down = _branch(counts[:, :FIRST_GAIN], expected[:, :FIRST_GAIN], FALL_STRENGTH)
+    up = _branch(counts[:, FIRST_GAIN:], expected[:, FIRST_GAIN:], GAIN_STRENGTH)
+    return np.concatenate([falls[:, None] * down, rises[:, None] * up], axis=1)
+
+
+def _branch(counts: Array, expected: Array, alpha: float) -> Array:
+    """See `tilting.branch`."""
+    n, e = counts.sum(axis=1, keepdims=True), expected.sum(axis=1, keepdims=True)
+    none = (n <= LEAST) | (e <= LEAST)
+    floor = np.maximum(expected, LEAST * np.where(none, 1.0, e))
+    factors = (np.maximum(counts, 0.0) * e / floor + alpha) / (np.where(none, 1.0, n) + alpha)
+    return np.where(none, 1.0, factors)
