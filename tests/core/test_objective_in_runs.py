@@ -186,5 +186,5 @@ def test_many_first_runs_at_once_share_their_plans() -> None:
     runs = [loop.begin("a task") for _ in range(20)]  # all begin before any has learned
     for run in runs:
         loop.refine(run, poor)
-    prepared = next(iter(priors._plans.values()))
+    prepared = next(iter(priors._acting._plans.values()))
     assert len(prepared.told) <= 2

@@ -81,7 +81,7 @@ def test_plans_are_the_same(some_runs, objective, ways, call_cost, horizon):
     plans = []
     for arithmetic in (PLAIN, ON_TABLES):
         priors = AdaptivePriors()
-        priors._believer = Believer(arithmetic, priors.half_life)
+        priors._acting._believer = Believer(arithmetic, priors.half_life)
         for run in some_runs:
             priors.observe(CallObservation(task_type="t", model_id="m", scores=run))
         policy = priors.policy(
