@@ -99,7 +99,7 @@ def measure(runs: int) -> dict[str, Any]:
     learned = priors.report("texts", model).call_costs
     after = run_all(priors, provider, range(half, runs))
     whole = [call for calls in paid_by_way([*before, *after]).values() for call in calls]
-    counters = priors.report("texts", model).call_costs
+    counters: Any = priors.report("texts", model).call_costs
     policy = priors.policy("texts", model, objective=AIM, ways=WAYS)
     return {
         "rows": rows_of(learned, paid_by_way(after)),
