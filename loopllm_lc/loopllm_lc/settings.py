@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loopllm.config import LoopConfig
 from loopllm.engine import LoopedLLM
 from loopllm.errors import MisuseError
+from loopllm.exits import Condition
 from loopllm.feedback import PromptFormat
 from loopllm_lc.asking import Asker
 from loopllm_lc.drafts import Draft
@@ -41,6 +42,13 @@ class LoopSettings(BaseModel):
     @classmethod
     def _config_from_data(cls, value: Any) -> Any:
         return load_config(value)
+
+    @field_validator("exit_conditions")
+    @classmethod
+    def _conditions_can_be_asked(cls, value: Sequence[Any]) -> Sequence[Any]:
+        for condition in value:
+            Condition.of(condition)
+        return value
 
     @field_validator("evaluator", mode="before")
     @classmethod
