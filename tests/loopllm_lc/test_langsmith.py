@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from langchain_core.tracers import LangChainTracer
 from langsmith import Client
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from loopllm_lc import LoopedChatModel, LoopedRunnable
 
@@ -99,7 +102,8 @@ async def test_iterations_are_child_runs_with_their_scores_and_only_models_count
     judged = [run["extra"]["metadata"] for run in runs if run["name"] == "evaluate"]
     assert [(each["loopllm_iteration"], each["loopllm_score"]) for each in judged] == [(1, 0.2), (2, 1.0)]
     counted = [run for run in runs if "usage_metadata" in run["extra"].get("metadata", {})]
-    assert {run["run_type"] for run in counted} <= {"llm"}
+    assert [run["run_type"] for run in counted] == ["llm", "llm"]
+    assert sum(run["extra"]["metadata"]["usage_metadata"]["total_tokens"] for run in counted) == 30
 
 
 def test_a_looped_chat_models_tokens_are_reported_by_one_run(
@@ -114,3 +118,25 @@ def test_a_looped_chat_models_tokens_are_reported_by_one_run(
     counted = [run for run in backend.runs.values() if run["run_type"] == "llm"]
     assert [run["extra"]["metadata"]["usage_metadata"]["total_tokens"] for run in counted] == [30]
     assert counted[0]["extra"]["metadata"]["loopllm"]["iterations"] == 2
+
+
+def test_as_opentelemetry_spans_drafts_and_evaluations_stand_below_the_loop_and_tokens_on_model_spans(
+    scripted: Any, says_yes: Any
+) -> None:
+    """T21: LangSmith's exporter repeats the usage of a message on every chain that returns one; `llm` spans have it once."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    address = "http://127.0.0.1:9"  # nothing is sent there in this mode
+    client = Client(api_url=address, api_key="ls-secret", tracing_mode="otel", otel_tracer_provider=provider)
+    tracer = LangChainTracer(client=client)
+    LoopedRunnable(bound=scripted("no", "yes"), evaluator=says_yes).invoke("Agree.", {"callbacks": [tracer]})
+    tracer.wait_for_futures()
+    client.flush()
+    spans: Any = exporter.get_finished_spans()
+    (root,) = [span for span in spans if span.parent is None]
+    assert root.name == "LoopedRunnable"
+    assert {span.parent.span_id for span in spans if span is not root} == {root.context.span_id}
+    scores = [span.attributes["langsmith.metadata.loopllm_score"] for span in spans if span.name == "evaluate"]
+    assert scores == [0.2, 1.0]
+    models = [span for span in spans if span.attributes["langsmith.span.kind"] == "llm"]
+    assert sum(span.attributes["gen_ai.usage.total_tokens"] for span in models) == 30
