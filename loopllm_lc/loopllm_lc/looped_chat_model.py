@@ -96,7 +96,12 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
 
     # -- calls --------------------------------------------------------------------------------------------------
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessageChunk]:  # noqa: A002
+    def stream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
         """Run the loop, then yield the accepted draft in the pieces it came in."""
         named, parent = stream_run(config, awaits=False)
         yield from super(LoopedChatModel, self._below(parent)).stream(input, named, **kwargs)

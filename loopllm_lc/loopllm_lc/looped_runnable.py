@@ -52,6 +52,9 @@ class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output]):
     text), `messages`, `message` (the draft's message, whole), `input` (what the caller gave) and `iteration`. A
     draft that calls tools, or that the provider marks as a refusal, goes to the caller at once.
 
+    Put `with_retry` on what is bound: around the loop it repeats all of its calls, and no stream at all. The calls
+    of an `abatch` go on when one of them fails, as LangChain's do; cancel it to stop them.
+
     Attributes:
         bound: The chat model or chain.
         evaluator: An evaluator of loopllm, or a callable `(output, context=None) -> float | bool |

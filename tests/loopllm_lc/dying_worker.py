@@ -60,7 +60,9 @@ class PaidModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "paid"
 
-    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+    def _generate(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
         self.life.step()
         reply = REPLIES[len(self.life.written("paid"))]
         self.life.write("paid", reply)
@@ -119,7 +121,9 @@ def main() -> None:
     for attempt in range(20):
         process = os.fork()
         if process == 0:
-            child(kind, how, folder, steps=min(attempt, 1))  # the first dies in its first node, the others in their second
+            child(
+                kind, how, folder, steps=min(attempt, 1)
+            )  # the first dies in its first node, the others in their second
         _, status = os.waitpid(process, 0)
         if not os.WIFSIGNALED(status):
             break
@@ -127,7 +131,7 @@ def main() -> None:
     life = Life(folder / "log", 0)
     answer, trajectory = json.loads((folder / "answer").read_text())
     told = {"killed": killed, "paid": life.written("paid"), "judged": life.written("judged")}
-    print(json.dumps({**told, "answer": answer, "trajectory": trajectory}))
+    sys.stdout.write(json.dumps({**told, "answer": answer, "trajectory": trajectory}))
 
 
 if __name__ == "__main__":

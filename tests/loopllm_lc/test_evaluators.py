@@ -109,7 +109,10 @@ async def test_openevals_own_llm_judge_is_heard_and_its_calls_are_children(
     ]
     make: Any = create_llm_as_judge if how == "invoke" else create_async_llm_as_judge
     judge = make(
-        prompt="Rate {outputs} for {inputs}.", judge=scripted(*verdicts), continuous=True, feedback_key="style"
+        prompt="Rate {outputs} for {inputs}.",
+        judge=scripted(*verdicts),
+        continuous=True,
+        feedback_key="style",
     )
     model = scripted("meh", "good")
     looped = LoopedRunnable(bound=model, evaluator=judge)

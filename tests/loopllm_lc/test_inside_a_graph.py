@@ -72,6 +72,8 @@ async def test_the_chat_shows_the_accepted_answer_alone_and_progress_goes_to_the
 async def test_a_loop_is_a_node_as_it_stands(scripted: Any, says_yes: Any) -> None:
     looped = LoopedRunnable(bound=scripted("no", "yes"), evaluator=says_yes)
     builder = StateGraph(MessagesState)
-    builder.add_node("write", (lambda state: state["messages"]) | looped | (lambda message: {"messages": [message]}))
+    builder.add_node(
+        "write", (lambda state: state["messages"]) | looped | (lambda message: {"messages": [message]})
+    )
     builder.add_edge(START, "write")
     assert (await builder.compile().ainvoke(ASKED))["messages"][-1].text == "yes"

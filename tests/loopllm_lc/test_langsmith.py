@@ -58,7 +58,7 @@ class _Keeping(BaseHTTPRequestHandler):
     def _body(self) -> Any:
         return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Stay silent."""
 
 
@@ -97,7 +97,10 @@ async def test_iterations_are_child_runs_with_their_scores_and_only_models_count
     client.flush()
     runs = list(backend.runs.values())
     (root,) = [run for run in runs if not run.get("parent_run_id")]
-    assert (root["name"], root["extra"]["metadata"]["loopllm"]["trajectory"]) == ("LoopedRunnable", [0.2, 1.0])
+    assert (root["name"], root["extra"]["metadata"]["loopllm"]["trajectory"]) == (
+        "LoopedRunnable",
+        [0.2, 1.0],
+    )
     assert {run["parent_run_id"] for run in runs if run is not root} == {root["id"]}
     judged = [run["extra"]["metadata"] for run in runs if run["name"] == "evaluate"]
     assert [(each["loopllm_iteration"], each["loopllm_score"]) for each in judged] == [(1, 0.2), (2, 1.0)]
@@ -136,7 +139,9 @@ def test_as_opentelemetry_spans_drafts_and_evaluations_stand_below_the_loop_and_
     (root,) = [span for span in spans if span.parent is None]
     assert root.name == "LoopedRunnable"
     assert {span.parent.span_id for span in spans if span is not root} == {root.context.span_id}
-    scores = [span.attributes["langsmith.metadata.loopllm_score"] for span in spans if span.name == "evaluate"]
+    scores = [
+        span.attributes["langsmith.metadata.loopllm_score"] for span in spans if span.name == "evaluate"
+    ]
     assert scores == [0.2, 1.0]
     models = [span for span in spans if span.attributes["langsmith.span.kind"] == "llm"]
     assert sum(span.attributes["gen_ai.usage.total_tokens"] for span in models) == 30

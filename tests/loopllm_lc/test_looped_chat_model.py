@@ -209,7 +209,7 @@ def test_an_agent_asks_for_a_structure_in_the_way_the_bound_model_can(scripted: 
     model = LoopedChatModel(bound=bound, evaluator=lambda text: 1.0)
     state = create_agent(model, response_format=Person).invoke({"messages": [HumanMessage("Who?")]})
     assert state["structured_response"] == Person(name="Al", age=9)
-    assert not [tool for tool in bound.seen_kwargs[0].get("tools") or []]
+    assert not bound.seen_kwargs[0].get("tools")
 
 
 @tool
