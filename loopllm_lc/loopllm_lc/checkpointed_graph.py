@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AnyMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
@@ -61,6 +62,8 @@ class LoopGraph(StateGraph[LoopGraphState]):
         # LangGraph writes a checkpoint while the next node runs already: a process killed in there would lose a draft
         # that was paid for. `durability=` of a single call wins over this.
         compiled = super().compile(checkpointer, **kwargs)
+        if not isinstance(checkpointer, BaseCheckpointSaver):
+            return compiled
         return compiled.with_config({"configurable": {_DURABILITY: "sync"}})
 
 
@@ -76,9 +79,9 @@ def loop_graph(
 ) -> LoopGraph:
     """Return a graph that refines: `loop_graph(model, evaluator).compile(checkpointer=...)`.
 
-    Each draft and each verdict is a step of its own, and its checkpoint is written before the next one begins. So a graph
-    whose process was killed, with a checkpointer that outlives it, goes on with `invoke(None, config)` and asks for no
-    draft a second time that it already had. Each round takes two steps of LangGraph's recursion limit.
+    Each draft and each verdict is a step of its own, and its checkpoint is written before the next one begins. So a
+    graph whose process was killed, with a checkpointer that outlives it, goes on with `invoke(None, config)` and asks
+    for no draft a second time that it already had. Each round takes two steps of LangGraph's recursion limit.
 
     Args:
         bound: A chat model, or `prompt | model | parser`: then give `{"input": ...}` instead of `{"messages": [...]}`.
