@@ -22,8 +22,8 @@ from llama_index.core.llms import LLM
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
 from loopllm.errors import MisuseError
 from loopllm.evaluators import as_evaluator
-from loopllm.providers.base import TextPrompt
-from loopllm.results import RefinementResult
+from loopllm.providers.base import Provider, TextPrompt
+from loopllm.results import RefinementResult, Usage
 from loopllm.telemetry.base import Observer
 from loopllm_li.chat_rounds import ChatFormat, ChatJudge, ChatRounds, Conversation
 from loopllm_li.provider import LlamaIndexProvider
@@ -39,7 +39,7 @@ class LoopedLlamaLLM(LLM):
 
     It has all endpoints of an `LLM`; streams replay the accepted answer. The usage of all rounds is in
     `raw["usage"]`, the story of the run in `raw["loopllm"]`. LLM events come from the inner LLM, once a
-    round. It does not claim to call functions: agents that need them use the inner LLM.
+    round. It does not claim to call functions: agents take `LoopedFunctionCallingLLM`.
 
     >>> from llama_index.core.llms import MockLLM
     >>> llm = LoopedLlamaLLM(llm=MockLLM(), evaluator=lambda text: len(text) / 10)
@@ -108,13 +108,13 @@ class LoopedLlamaLLM(LLM):
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Loop `chat` of the inner LLM."""
-        loop, judge = self._chat_loop(kwargs), ChatJudge(self._evaluator)
-        return _chat_response(loop.refine(list(messages), judge, task_type=self.task_type))
+        loop, judge = self._chat_loop(self._chat_rounds(kwargs)), ChatJudge(self._evaluator)
+        return chat_response(loop.refine(list(messages), judge, task_type=self.task_type))
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Loop `achat` of the inner LLM."""
-        loop, judge = self._chat_loop(kwargs), ChatJudge(self._evaluator)
-        return _chat_response(await loop.arefine(list(messages), judge, task_type=self.task_type))
+        loop, judge = self._chat_loop(self._chat_rounds(kwargs)), ChatJudge(self._evaluator)
+        return chat_response(await loop.arefine(list(messages), judge, task_type=self.task_type))
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Loop `complete` of the inner LLM."""
@@ -170,10 +170,13 @@ class LoopedLlamaLLM(LLM):
 
     # -- the loops ----------------------------------------------------------------------------------------------
 
-    def _chat_loop(self, arguments: dict[str, Any]) -> LoopedLLM[Conversation, ChatResponse]:
+    def _chat_rounds(self, arguments: dict[str, Any]) -> ChatRounds:
+        return ChatRounds(self.llm, arguments, self.model_id)
+
+    def _chat_loop(
+        self, rounds: Provider[Conversation, ChatResponse]
+    ) -> LoopedLLM[Conversation, ChatResponse]:
         self._lend_callbacks()
-        rounds = ChatRounds(self.llm, arguments)
-        rounds.model_id = self.model_id or rounds.model_id
         return LoopedLLM(
             SpannedRounds(rounds),
             self._config,
@@ -208,12 +211,21 @@ _SHARED_FIELDS = (
 )
 
 
-def _raw(result: RefinementResult[Any, Any]) -> dict[str, Any]:
-    return {"usage": usage_dict(result.metrics.usage), "loopllm": story_of(result)}
+def _raw(result: RefinementResult[Any, Any], and_usage: Usage | None = None) -> dict[str, Any]:
+    usage = result.metrics.usage if and_usage is None else result.metrics.usage + and_usage
+    return {"usage": usage_dict(usage), "loopllm": story_of(result)}
 
 
-def _chat_response(result: RefinementResult[Conversation, ChatResponse]) -> ChatResponse:
-    return ChatResponse(message=result.output.message, raw=_raw(result))
+def chat_response(
+    result: RefinementResult[Conversation, ChatResponse], *, and_usage: Usage | None = None
+) -> ChatResponse:
+    """Return the accepted draft with the story of its run.
+
+    Args:
+        result: The run.
+        and_usage: Tokens of a call that became no draft, to be counted too.
+    """
+    return ChatResponse(message=result.output.message, raw=_raw(result, and_usage))
 
 
 def _completion_response(result: RefinementResult[TextPrompt, str]) -> CompletionResponse:
