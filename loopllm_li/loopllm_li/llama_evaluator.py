@@ -27,7 +27,7 @@ class LlamaIndexEvaluator:
 
     It scores answers (text) and retrievals (a list of `NodeWithScore`). From the context it takes `query`
     (or `prompt`), `contexts` (texts of the sources), `reference`, `image_paths` and `image_urls`. Blocking
-    calls run on one background event loop, never a new one a call. What an evaluator says that cannot be read is no score.
+    calls run on one background event loop, never a new one a call. What cannot be read is no score.
 
     Args:
         evaluator: Any `BaseEvaluator` of LlamaIndex.
