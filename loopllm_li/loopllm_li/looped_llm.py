@@ -108,29 +108,25 @@ class LoopedLlamaLLM(LLM):
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Loop `chat` of the inner LLM."""
-        loop, judge = self._chat_loop(self._chat_rounds(kwargs)), ChatJudge(self._evaluator)
-        return chat_response(loop.refine(list(messages), judge, task_type=self.task_type))
+        return self._chatted(messages, kwargs)
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Loop `achat` of the inner LLM."""
-        loop, judge = self._chat_loop(self._chat_rounds(kwargs)), ChatJudge(self._evaluator)
-        return chat_response(await loop.arefine(list(messages), judge, task_type=self.task_type))
+        return await self._achatted(messages, kwargs)
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Loop `complete` of the inner LLM."""
         del formatted  # the inner LLM's templates are applied once, by the provider
-        result = self._text_loop(kwargs).refine(prompt, self._evaluator, task_type=self.task_type)
-        return _completion_response(result)
+        return self._completed(prompt, kwargs)
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Loop `acomplete` of the inner LLM."""
         del formatted
-        result = await self._text_loop(kwargs).arefine(prompt, self._evaluator, task_type=self.task_type)
-        return _completion_response(result)
+        return await self._acompleted(prompt, kwargs)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Loop, then yield the accepted answer piece by piece."""
-        reply = self.chat(messages, **kwargs)
+        reply = self._chatted(messages, kwargs)
 
         def pieces() -> ChatResponseGen:
             yield from _chat_pieces(reply)
@@ -139,7 +135,7 @@ class LoopedLlamaLLM(LLM):
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """Loop, then yield the accepted answer piece by piece."""
-        reply = await self.achat(messages, **kwargs)
+        reply = await self._achatted(messages, kwargs)
 
         async def pieces() -> ChatResponseAsyncGen:
             for piece in _chat_pieces(reply):
@@ -149,7 +145,8 @@ class LoopedLlamaLLM(LLM):
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """Loop, then yield the accepted answer piece by piece."""
-        reply = self.complete(prompt, formatted, **kwargs)
+        del formatted
+        reply = self._completed(prompt, kwargs)
 
         def pieces() -> CompletionResponseGen:
             yield from _completion_pieces(reply)
@@ -160,13 +157,32 @@ class LoopedLlamaLLM(LLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """Loop, then yield the accepted answer piece by piece."""
-        reply = await self.acomplete(prompt, formatted, **kwargs)
+        del formatted
+        reply = await self._acompleted(prompt, kwargs)
 
         async def pieces() -> CompletionResponseAsyncGen:
             for piece in _completion_pieces(reply):
                 yield piece
 
         return pieces()
+
+    # -- the same for whole answers and streams; the endpoints are spans, these are not ------------------------
+
+    def _chatted(self, messages: Sequence[ChatMessage], arguments: dict[str, Any]) -> ChatResponse:
+        loop, judge = self._chat_loop(self._chat_rounds(arguments)), ChatJudge(self._evaluator)
+        return chat_response(loop.refine(list(messages), judge, task_type=self.task_type))
+
+    async def _achatted(self, messages: Sequence[ChatMessage], arguments: dict[str, Any]) -> ChatResponse:
+        loop, judge = self._chat_loop(self._chat_rounds(arguments)), ChatJudge(self._evaluator)
+        return chat_response(await loop.arefine(list(messages), judge, task_type=self.task_type))
+
+    def _completed(self, prompt: str, arguments: dict[str, Any]) -> CompletionResponse:
+        result = self._text_loop(arguments).refine(prompt, self._evaluator, task_type=self.task_type)
+        return _completion_response(result)
+
+    async def _acompleted(self, prompt: str, arguments: dict[str, Any]) -> CompletionResponse:
+        result = await self._text_loop(arguments).arefine(prompt, self._evaluator, task_type=self.task_type)
+        return _completion_response(result)
 
     # -- the loops ----------------------------------------------------------------------------------------------
 

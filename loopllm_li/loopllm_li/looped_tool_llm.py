@@ -48,18 +48,16 @@ class LoopedFunctionCallingLLM(LoopedLlamaLLM, FunctionCallingLLM):
         """The inner LLM's."""
         return self.llm.metadata
 
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Loop `chat` of the inner LLM; a turn that calls tools is returned as it is."""
-        rounds = self._tool_aware(kwargs)
+    def _chatted(self, messages: Sequence[ChatMessage], arguments: dict[str, Any]) -> ChatResponse:
+        rounds = self._tool_aware(arguments)
         loop, judge = self._chat_loop(rounds), ChatJudge(self._evaluator)
         try:
             return _settled(rounds, loop.refine(list(messages), judge, task_type=self.task_type))
         except ToolTurnError as turn:
             return turn.reply
 
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Loop `achat` of the inner LLM; a turn that calls tools is returned as it is."""
-        rounds = self._tool_aware(kwargs)
+    async def _achatted(self, messages: Sequence[ChatMessage], arguments: dict[str, Any]) -> ChatResponse:
+        rounds = self._tool_aware(arguments)
         loop, judge = self._chat_loop(rounds), ChatJudge(self._evaluator)
         try:
             return _settled(rounds, await loop.arefine(list(messages), judge, task_type=self.task_type))
