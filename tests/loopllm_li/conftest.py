@@ -222,7 +222,7 @@ def bm25_over(texts: Sequence[str], top_k: int = 1) -> BaseRetriever:
     return retriever
 
 
-async def ticks_while(awaitable: Any, every_s: float = 0.01) -> tuple[Any, int]:
+async def ticks_while(awaitable: Any, every_s: float = 0.001) -> tuple[Any, int]:
     """Await something and count how often the event loop was free meanwhile."""
     ticks = 0
     done = asyncio.Event()
