@@ -89,6 +89,12 @@ class LoopedLlamaLLM(LLM):
         self._priors = priors
         self._observers = tuple(observers)
 
+    def __repr__(self) -> str:  # LLMs show their keys
+        return f"{type(self).__name__}(llm={type(self.llm).__name__}, task_type={self.task_type!r})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
     @field_serializer("llm")
     def _write_llm(self, llm: LLM) -> dict[str, Any]:
         """Write the inner LLM as it writes itself, without keys, which it leaves out only when it is outermost."""

@@ -51,11 +51,13 @@ class FoundNodes:
         bundle: The query that won, with its story in `bundle.loop`.
         nodes: What the retriever gave for it.
         error: What ended the run before the unchanged query could be scored, or None.
+        rounds: The nodes of every round, in order.
     """
 
     bundle: RefinedQueryBundle
     nodes: Sequence[NodeWithScore]
     error: Exception | None = None
+    rounds: Sequence[Sequence[NodeWithScore]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ class QueryRefiner:
         best = rounds[max(result.metrics.best_iteration, 1) - 1]
         chosen = best if self._beats(best, first) else first
         bundle = refined(chosen.output.bundle, original, _story(result, chosen.iteration))
-        return FoundNodes(bundle, chosen.output.nodes)
+        return FoundNodes(bundle, chosen.output.nodes, rounds=[each.output.nodes for each in rounds])
 
     def _beats(self, best: _Record, first: _Record) -> bool:
         if best.score is None:

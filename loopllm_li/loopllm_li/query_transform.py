@@ -98,7 +98,10 @@ class LoopedQueryTransform(BaseQueryTransform):
 
     def __repr__(self) -> str:
         refiner = self._refiner
-        return f"LoopedQueryTransform(llm={refiner.llm!r}, retriever={refiner.retriever!r}, config={refiner.config!r})"
+        llm, retriever = (
+            type(part).__name__ for part in (refiner.llm, refiner.retriever)
+        )  # an LLM shows its key
+        return f"LoopedQueryTransform(llm={llm}, retriever={retriever}, config={refiner.config!r})"
 
     def run(
         self, query_bundle_or_str: QueryType, metadata: dict[str, Any] | None = None
