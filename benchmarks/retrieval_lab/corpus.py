@@ -25,36 +25,59 @@ DEVELOPMENT = HERE.parents[1] / "examples" / "corpus"
 
 Split = Literal["development", "held-out"]
 
-EVERYDAY = tuple(
-    part.split("|")
-    for part in (
-        "the baker|a farmer|my aunt|the teacher|a doctor|two sailors|the mayor|an old painter|the children",
-        "repaired|sold|painted|carried|found|lost|measured|built|cleaned|borrowed|hid|moved|described|bought|drew",
-        "a wooden boat|the green door|a heavy machine|the first book|a letter|the water pump|a warm coat|the long rope|"
-        "a map of the world|an iron gate|the small engine|a glass of juice|the old clock|a basket of fruit|"
-        "the white horse",
-        "near the beach|in the mountains|by the river|at the market|behind the school|in the forest|on the island|"
-        "at the harbour|in the capital|beside the road|under the bridge|in the desert|at the top of the hill",
-        "in the night|every year|before winter|after the storm|in the morning|on a cold day|last summer|"
-        "when it rained",
-        "and nobody knew why|and walked home in the dark|while the sky was cloudy|because the weather was cold|"
-        "and told the people about it|before the light went out|and kept it for many years|so that it stayed dry",
-    )
+
+def _parts(text: str) -> list[list[str]]:
+    """Read the parts of a sentence: paragraphs of words to choose from, with a bar between them."""
+    return [
+        ["".join(each.split("\n    ")) for each in part.strip().split("|")] for part in text.split("\n\n")
+    ]
+
+
+EVERYDAY = _parts(
+    """
+    the baker|a farmer|my aunt|the teacher|a doctor|two sailors|the mayor|an old painter|the children
+
+    repaired|sold|painted|carried|found|lost|measured|built|cleaned|borrowed|hid|moved|described|bought|
+    drew
+
+    a wooden boat|the green door|a heavy machine|the first book|a letter|the water pump|a warm coat|
+    the long rope|a map of the world|an iron gate|the small engine|a glass of juice|the old clock|
+    a basket of fruit|the white horse
+
+    near the beach|in the mountains|by the river|at the market|behind the school|in the forest|
+    on the island|at the harbour|in the capital|beside the road|under the bridge|in the desert|
+    at the top of the hill
+
+    in the night|every year|before winter|after the storm|in the morning|on a cold day|last summer|
+    when it rained
+
+    and nobody knew why|and walked home in the dark|while the sky was cloudy|
+    because the weather was cold|and told the people about it|before the light went out|
+    and kept it for many years|so that it stayed dry
+    """
 )
-LEARNED = tuple(
-    part.split("|")
-    for part in (
-        "the committee|an encyclopedia|the museum|a laboratory in Vienna|the observatory|a museum of science|the survey",
-        "catalogued|compared|dated|illustrated|classified|photographed|reviewed|exhibited|debated|listed|restored",
-        "the enzymes of the stomach|a species of bird|the oxygen in the atmosphere|an ancient temple|the muscles of the "
-        "heart|a chemical reaction|the cells of a leaf|electric charges|the orbit of a satellite|the minerals of the "
-        "crust|a steam engine|the empire and its emperor|the hormones of mammals|the bones of a reptile|the energy of the "
-        "sun|a virus|the pressure of a gas|the language of the priests|the ocean currents|the temperature of the soil",
-        "in the nineteenth century|during the war|at a congress in Paris|for the university|under a new director|"
-        "after the revolution|in the southern hemisphere|with a microscope|by order of the king|in a famous paper",
-        "without an explanation|among two hundred other objects|and published no result|for the third edition|"
-        "to train its students|although the instruments were poor|and gave the catalogue to a library",
-    )
+LEARNED = _parts(
+    """
+    the committee|an encyclopedia|the museum|a laboratory in Vienna|the observatory|a museum of science|
+    the survey
+
+    catalogued|compared|dated|illustrated|classified|photographed|reviewed|exhibited|debated|listed|
+    restored
+
+    the enzymes of the stomach|a species of bird|the oxygen in the atmosphere|an ancient temple|
+    the muscles of the heart|a chemical reaction|the cells of a leaf|electric charges|
+    the orbit of a satellite|the minerals of the crust|a steam engine|the empire and its emperor|
+    the hormones of mammals|the bones of a reptile|the energy of the sun|a virus|the pressure of a gas|
+    the language of the priests|the ocean currents|the temperature of the soil
+
+    in the nineteenth century|during the war|at a congress in Paris|for the university|
+    under a new director|after the revolution|in the southern hemisphere|with a microscope|
+    by order of the king|in a famous paper
+
+    without an explanation|among two hundred other objects|and published no result|
+    for the third edition|to train its students|although the instruments were poor|
+    and gave the catalogue to a library
+    """
 )
 
 
@@ -81,7 +104,9 @@ def passages() -> list[Passage]:
     found = [Passage(line["id"], line["text"]) for line in known]
     while len(found) < PASSAGES:
         grammar = EVERYDAY if len(found) % 2 else LEARNED
-        found.append(Passage(f"generated-{len(found)}", f"{_sentence(dice, grammar)} {_sentence(dice, grammar)}"))
+        found.append(
+            Passage(f"generated-{len(found)}", f"{_sentence(dice, grammar)} {_sentence(dice, grammar)}")
+        )
     dice.shuffle(found)
     return found
 
