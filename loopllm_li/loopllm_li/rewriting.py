@@ -17,7 +17,9 @@ DEFAULT_REWRITE_PROMPTS = (
     PromptTemplate(
         "Write one sentence from an encyclopedia that answers the question.\n\n" + _REST + "Sentence:"
     ),
-    PromptTemplate("Explain it in one sentence with scientific names and terms.\n\n" + _REST + "Explanation:"),
+    PromptTemplate(
+        "Explain it in one sentence with scientific names and terms.\n\n" + _REST + "Explanation:"
+    ),
 )
 """What the rewriter is asked in rounds 2, 3, 4, then again from the start.
 

@@ -188,7 +188,14 @@ class ScriptedCaller(ScriptedChat, FunctionCallingLLM):
         return await super().achat(messages, **kwargs)
 
     def _prepare_chat_with_tools(
-        self, tools: Any, user_msg: Any = None, chat_history: Any = None, **kwargs: Any
+        self,
+        tools: Any,
+        user_msg: Any = None,
+        chat_history: Any = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         added = [ChatMessage(role="user", content=user_msg)] if isinstance(user_msg, str) else []
         return {

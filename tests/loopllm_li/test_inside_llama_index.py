@@ -192,7 +192,7 @@ async def test_as_a_tool_of_a_function_agent(engine: BaseQueryEngine) -> None:
     agent = FunctionAgent(
         tools=[tool_of(engine)], llm=ScriptedCaller(replies=[call, "done"]), streaming=False
     )
-    output = await agent.run("Ask about tides.")
+    output: Any = await agent.run("Ask about tides.")
     (used,) = output.tool_calls
     assert (used.tool_output.content, str(output)) == ("the moon", "done")
     assert ids(used.tool_output.raw_output.source_nodes) == ["tides"]
@@ -251,5 +251,5 @@ async def test_the_retriever_as_a_tool_of_a_function_agent() -> None:
     call = ToolSelection(tool_id="1", tool_name="tides", tool_kwargs={"input": QUERY})
     tool = RetrieverTool.from_defaults(retriever(), name="tides", description="about tides")
     agent = FunctionAgent(tools=[tool], llm=ScriptedCaller(replies=[call, "done"]), streaming=False)
-    output = await agent.run("Ask about tides.")
+    output: Any = await agent.run("Ask about tides.")
     assert "tides" in output.tool_calls[0].tool_output.content

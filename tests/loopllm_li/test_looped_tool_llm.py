@@ -99,7 +99,7 @@ async def test_an_agent_calls_its_tools_and_its_last_answer_is_looped() -> None:
     for streaming in (True, False):
         inner = ScriptedCaller(replies=[ADD, "perhaps 5", "it is 5"])
         agent = FunctionAgent(tools=[add], llm=looped(inner), streaming=streaming)
-        output = await agent.run("What is 2 + 3?")
+        output: Any = await agent.run("What is 2 + 3?")
         assert str(output) == "it is 5"
         assert [call.tool_output.content for call in output.tool_calls] == ["5"]
         assert len(inner.seen) == 3

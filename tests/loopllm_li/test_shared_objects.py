@@ -46,7 +46,7 @@ def is_yes(text: str) -> float:
 class Unmovable(ScriptedChat):
     """Like an OpenAI client after its first call: it can be neither copied nor pickled."""
 
-    def __deepcopy__(self, memo: Any) -> Any:
+    def __deepcopy__(self, memo: Any = None) -> Any:
         raise TypeError("cannot pickle '_thread.RLock' object")
 
     def __copy__(self) -> Any:
