@@ -18,7 +18,7 @@ def test_it_is_the_same_on_every_machine() -> None:
     assert hashlib.sha256(written.encode()).hexdigest().startswith("86dcc664f4fd770e")
 
 
-def test_there_are_as_many_passages_and_questions_as_README_says() -> None:
+def test_there_are_as_many_passages_and_questions_as_the_readme_says() -> None:
     assert len(CORPUS) == len(passages()) == 1200
     assert [len(questions(split)) for split in SPLITS] == [112, 133]  # type: ignore[arg-type]  # both are splits
 
