@@ -76,6 +76,7 @@ class QueryRefiner:
     anchored: bool
     wording: Wording
     observers: Sequence[Observer]
+    exits: Sequence[Condition]
 
     def __post_init__(self) -> None:
         if not isinstance(self.retriever, BaseRetriever):
@@ -134,7 +135,8 @@ class QueryRefiner:
             observers=(InstrumentationObserver(), *self.observers),
             format=QueryFormat(),
         )
-        loop.add_exit_condition(nothing_new_for(len(self.wording.prompts)))
+        for condition in (*self.exits, nothing_new_for(len(self.wording.prompts))):
+            loop.add_exit_condition(condition)
         return loop
 
     def _shape(self) -> Shape:

@@ -14,7 +14,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from loopllm import AdaptivePriors, LoopConfig
+from loopllm import AdaptivePriors, Condition, LoopConfig
 from loopllm.errors import EvaluatorError, MisuseError
 from loopllm.telemetry.base import Observer
 from loopllm_li.pooling import Combine, distinct_nodes, pooled, scorer_of
@@ -58,6 +58,7 @@ class LoopedRetriever(BaseRetriever):
         mode: RewriteMode = "replace",
         rewrite_prompts: Sequence[BasePromptTemplate] = DEFAULT_REWRITE_PROMPTS,
         combine: Combine = "best",
+        exit_conditions: Sequence[Any] = (),
         observers: Sequence[Observer] = (),
         callback_manager: CallbackManager | None = None,
     ) -> None:
@@ -74,6 +75,7 @@ class LoopedRetriever(BaseRetriever):
             anchored=anchor,
             wording=Wording(tuple(rewrite_prompts), mode),
             observers=tuple(observers),
+            exits=tuple(Condition.of(each) for each in exit_conditions),
         )
         if combine not in {"best", "pool"}:
             raise MisuseError(f'combine must be "best" or "pool", got {combine!r}')

@@ -26,7 +26,7 @@ from tests.loopllm_li.conftest import (
 from loopllm import AdaptivePriors, EvaluationResult, LoopConfig, MisuseError
 from loopllm.events import Finished
 from loopllm.providers.mock import MockLLMProvider
-from loopllm_li import LoopedQueryTransform, RefinedQueryBundle, TermCoverage
+from loopllm_li import LoopedQueryTransform, RefinedQueryBundle, TermCoverage, nodes_settle
 
 QUERY = "why does the sea rise"
 GOOD = "tides moon gravity"
@@ -156,6 +156,15 @@ def test_a_repeated_rewrite_is_neither_searched_nor_judged_again() -> None:
     assert judged == [QUERY, "Worse"]
     assert [asked.query_str for asked in retriever.asked] == [QUERY, "Worse"]
     assert bundle.loop.exit_reason.condition == "no_new_query"
+
+
+def test_a_run_can_be_ended_when_two_rewrites_find_the_same_nodes() -> None:
+    llm = ScriptedCompletions(replies=["one", "two", "three"])
+    shelf = ShelfRetriever({QUERY: ["salt"]}, otherwise=["sand"])
+    config = LoopConfig(max_iterations=9, convergence_delta=0.0)
+    bundle = transform_of(shelf, llm, exit_conditions=[nodes_settle()], config=config).run(QUERY)
+    assert (bundle.loop.exit_reason.condition, len(llm.prompts)) == ("nodes_settle(0.9)", 2)
+    assert "share 100%" in bundle.loop.exit_reason.message
 
 
 def test_a_run_ends_when_every_way_of_asking_gave_nothing_new() -> None:
