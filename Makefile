@@ -8,7 +8,7 @@ SOURCES := core loopllm_lc loopllm_li tests benchmarks examples
 OTEL := 'llama-index-observability-otel>=0.7'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types imports unit floor bench clean
+.PHONY: help demo test check lint format types imports redis unit floor bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -64,10 +64,15 @@ types: .venv/test
 imports: .venv/test
 	$(BIN)/lint-imports
 
-unit: .venv/test
+redis:
+	@command -v redis-server >/dev/null || { echo "installing redis-server, which some tests start (once) ..."; \
+		test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server; } \
+		|| echo "could not install redis-server; the tests that start it say what to do"
+
+unit: .venv/test redis
 	$(BIN)/python -m pytest
 
-floor: .venv-floor/made  ## the adapters' tests on the oldest supported frameworks, without the real model
+floor: .venv-floor/made redis  ## the adapters' tests on the oldest supported frameworks, without the real model
 	.venv-floor/bin/python -m pytest -m "not real_model" tests/loopllm_lc tests/loopllm_li \
 		--ignore tests/loopllm_lc/standard
 

@@ -16,10 +16,11 @@ from typing import Any
 
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM, Objective, Prices, RefinementResult
 from loopllm.evaluators import CompositeEvaluator, LengthEvaluator, RegexEvaluator
+from loopllm.feedback import FeedbackName
 from loopllm.providers.local import LocalProvider
 from loopllm.tables import text_table
 
-WAYS = ("last", "best", "deficiencies", "fresh")
+WAYS: tuple[FeedbackName, ...] = ("last", "best", "deficiencies", "fresh")
 PRICES = Prices(prompt_per_million=0.50, completion_per_million=1.50)
 AIM = Objective(value_of_success=1.0, cost_per_second=0.0001)
 TASKS = (
