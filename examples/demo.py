@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from loopllm import AdaptivePriors, LoopConfig, LoopedLLM, MissingExtraError
+from loopllm import AdaptivePriors, LoopConfig, LoopedLLM, MissingExtraError, RefinementResult
 from loopllm.evaluators import CompositeEvaluator, JSONSchemaEvaluator, LengthEvaluator, RegexEvaluator
+from loopllm.events import Finished, LoopEvent
 from loopllm.providers.mock import MockLLMProvider
+from loopllm.providers.ollama import address_of
 
 CORPUS = Path(__file__).parent / "corpus"
 TOPICS = ("tides", "volcanoes", "honey bees", "the moon", "steam engines", "glaciers", "lighthouses", "paper")
@@ -49,6 +52,18 @@ class Model:
     said: str
 
 
+class FinishedRuns:
+    """Listens to a loop and keeps what came of its runs."""
+
+    def __init__(self) -> None:
+        self.results: list[RefinementResult[Any, Any]] = []
+
+    def on_event(self, event: LoopEvent[Any, Any]) -> None:
+        """Keep the result of a run that ends."""
+        if isinstance(event, Finished):
+            self.results.append(event.result)
+
+
 def find_model() -> Model:
     """The embedded model, or the one the environment names, or an explanation."""
     try:
@@ -59,9 +74,9 @@ def find_model() -> Model:
             str(provider.model_id), provider.base_url, "local", "embedded, run by llama.cpp in this process"
         )
     except MissingExtraError as error:
+        console.print("[bold]The embedded model is not installed.[/bold]", escape(str(error)))
         model = model_of_environment()
         if model is None:
-            console.print(f"[bold]The embedded model is not installed.[/bold] {error}")
             console.print(
                 "Or name another model: OPENAI_BASE_URL (and OPENAI_API_KEY), OLLAMA_HOST or OPENROUTER_API_KEY, "
                 "each with LOOPLLM_DEMO_MODEL=<its name>."
@@ -77,8 +92,7 @@ def model_of_environment() -> Model | None:
     if url := env.get("OPENAI_BASE_URL"):
         return Model(name or "gpt-4o-mini", url, env.get("OPENAI_API_KEY", "none"), "OPENAI_BASE_URL")
     if host := env.get("OLLAMA_HOST"):
-        url = host if "://" in host else f"http://{host}"
-        return Model(name or "llama3.2", f"{url}/v1", "ollama", "OLLAMA_HOST")
+        return Model(name or "llama3.2", f"{address_of(host)}/v1", "ollama", "OLLAMA_HOST")
     if key := env.get("OPENROUTER_API_KEY"):
         return Model(name or "openai/gpt-4o-mini", "https://openrouter.ai/api/v1", key, "OPENROUTER_API_KEY")
     return None
@@ -100,10 +114,15 @@ def quick_start() -> None:
         required_fields=["name", "age", "email"], field_types={"age": int, "name": str}
     )
     result = loop.refine("Generate a JSON user profile.", evaluator)
+    print(f"Converged in {result.metrics.total_iterations} iterations")
+    print(f"Score: {result.metrics.best_score:.2f}")
+    print(f"Output: {result.output}")
     table = Table("call", "answer", "score", "what was wrong", box=None)
     for record in result.iterations:
         faults = "; ".join(record.deficiencies) or "nothing"
-        table.add_row(str(record.iteration), str(record.output), f"{record.score:.2f}", faults)
+        table.add_row(
+            str(record.iteration), escape(str(record.output)), f"{record.score:.2f}", escape(faults)
+        )
     console.print(table)
     console.print(f"{result.metrics.exit_reason.condition}: {result.metrics.exit_reason.message}\n")
 
@@ -156,7 +175,7 @@ def langchain_part(model: Model, priors: AdaptivePriors) -> list[dict[str, Any]]
             answers.append(chain.invoke({"topic": topic}))
     table = Table("topic", "scores", "ended by", "the answer that was kept", box=None)
     for topic, fact, answer in zip(TOPICS, facts, answers, strict=True):
-        table.add_row(topic, trail(fact["trajectory"]), fact["exit_reason"], shorten(answer))
+        table.add_row(topic, trail(fact["trajectory"]), fact["exit_reason"], escape(shorten(answer)))
     console.print(table)
     console.print()
     return facts
@@ -177,6 +196,7 @@ def llama_index_part(model: Model, priors: AdaptivePriors) -> list[dict[str, Any
         :QUERIES
     ]
     nodes = [TextNode(id_=passage["id"], text=passage["text"]) for passage in passages]
+    runs = FinishedRuns()
     retriever = BM25Retriever.from_defaults(nodes=nodes, similarity_top_k=2)
     llm = OpenAILike(
         model=model.name,
@@ -194,25 +214,29 @@ def llama_index_part(model: Model, priors: AdaptivePriors) -> list[dict[str, Any
         config=LoopConfig(feedback="last", **LIMITS),
         priors=priors,
         task_type="query_rewrite",
+        observers=[runs],
     )
     engine = TransformQueryEngine(
         RetrieverQueryEngine.from_args(retriever, llm=llm), query_transform=transform
     )
-    facts: list[dict[str, Any]] = []
-    table = Table("question", "scores", "ended by", "passages found", box=None)
+    table = Table("question", "scores", "ended by", "passages found", "answer", box=None)
     with console.status("the model works") as status:
         for query in asked:
             status.update(query)
-            bundle = transform.run(query)
-            loop = bundle.loop
-            scores = [tried.score or 0.0 for tried in loop.tried]
-            facts.append({"trajectory": scores, "exit_reason": loop.exit_reason.condition})
-            found = ", ".join(hit.node.node_id for hit in retriever.retrieve(bundle))
-            table.add_row(query, trail(scores), loop.exit_reason.condition, found)
-        answer = engine.query(asked[0])
+            answer = engine.query(query)
+            metrics = runs.results[-1].metrics
+            found = ", ".join(hit.node.node_id for hit in answer.source_nodes)
+            scores, ended = trail(metrics.score_trajectory), metrics.exit_reason.condition
+            table.add_row(query, scores, ended, found, escape(shorten(str(answer), 40)))
     console.print(table)
-    console.print(f"the engine on {asked[0]!r}: [italic]{shorten(str(answer))}[/italic]\n")
-    return facts
+    console.print()
+    return [
+        {
+            "trajectory": result.metrics.score_trajectory,
+            "exit_reason": result.metrics.exit_reason.condition,
+        }
+        for result in runs.results
+    ]
 
 
 def what_was_learned(model: Model, store: Path, facts: dict[str, list[dict[str, Any]]]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ def _checked(limit: int | None) -> int:
 
 
 def run_in_threads(
-    function: Callable[[InputT], ResultT],
+    function: Callable[[InputT, threading.Event], ResultT],
     inputs: Sequence[InputT],
     limit: int | None,
     *,
@@ -33,25 +34,31 @@ def run_in_threads(
 ) -> list[ResultT | Exception]:
     """Apply `function` to all inputs in at most `limit` threads, each in a copy of the caller's context.
 
+    `function` also gets an event that is set once nobody wants its result any more.
+
     Raises:
         Exception: The first failure, unless `return_exceptions`; inputs not begun by then are left.
     """
+    unwanted = threading.Event()
 
     def attempt(value: InputT) -> ResultT | Exception:
         try:
-            return function(value)
+            return function(value, unwanted)
         except Exception as error:
             if not return_exceptions:
                 raise
             return error
 
-    pool = ThreadPoolExecutor(
-        max_workers=max(1, min(_checked(limit), len(inputs))), thread_name_prefix="loopllm"
-    )
+    workers = max(1, min(_checked(limit), len(inputs)))
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="loopllm")
     try:
         futures = [pool.submit(copy_context().run, attempt, value) for value in inputs]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()  # raises the failure that came first, wherever its input stands
         return [future.result() for future in futures]
     finally:
+        unwanted.set()
         pool.shutdown(cancel_futures=True)
 
 
@@ -66,6 +73,7 @@ async def run_in_tasks(
 
     Raises:
         Exception: The first failure, unless `return_exceptions`; the other runs are cancelled.
+        asyncio.CancelledError: A run cancelled itself.
     """
     results: list[ResultT | Exception | None] = [None] * len(inputs)
     queue = iter(enumerate(inputs))
@@ -86,7 +94,10 @@ async def run_in_tasks(
                 group.create_task(work())
     except* Exception as failures:  # noqa: BLE001 - whatever a run raised is raised to the caller
         raise _first(failures) from None
-    return [result for result in results if result is not None]
+    finished = [result for result in results if result is not None]
+    if len(finished) < len(inputs):  # a task group takes no notice of a task that ends by cancelling itself
+        raise asyncio.CancelledError("a run of the batch cancelled itself")
+    return finished
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

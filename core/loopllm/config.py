@@ -7,8 +7,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from loopllm.feedback import WAYS, FeedbackBuilder
+from loopllm.feedback import WAYS, FeedbackBuilder, FeedbackName
 from loopllm.priors.objective import Goal, Objective
+
+_LONGEST_MS = 1e11  # three years; what clocks cannot count to would fail in the middle of a run
 
 
 class Prices(BaseModel):
@@ -23,7 +25,7 @@ class Prices(BaseModel):
         currency: For messages only.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     prompt_per_million: float = Field(ge=0)
     completion_per_million: float = Field(ge=0)
@@ -71,15 +73,15 @@ class LoopConfig(BaseModel):
         seed: Seed of that exploration.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     max_iterations: int = Field(default=5, ge=1)
     quality_threshold: float = Field(default=0.8, ge=0.0, le=1.0)
     min_iterations: int = Field(default=1, ge=1)
     convergence_delta: float = Field(default=0.01, ge=0.0)
-    timeout_ms: float | None = Field(default=30_000.0, gt=0.0)
+    timeout_ms: float | None = Field(default=30_000.0, gt=0.0, le=_LONGEST_MS)
     best_of: bool = True
-    feedback: str | FeedbackBuilder = "auto"
+    feedback: FeedbackName | FeedbackBuilder = "auto"
     feedback_ways: Mapping[str, FeedbackBuilder] = Field(default_factory=dict)
     require_pass: bool = True
     token_budget: int | None = Field(default=None, ge=1)
@@ -94,10 +96,10 @@ class LoopConfig(BaseModel):
     explore: bool = True
     seed: int = 0
 
-    @field_validator("feedback")
+    @field_validator("feedback", mode="before")
     @classmethod
     def _feedback_is_known(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "auto" and value not in WAYS:
+        if not callable(value) and value not in {"auto", *WAYS}:
             known = ", ".join(["auto", *WAYS])
             raise ValueError(f"feedback must be one of {known}, or a callable; got {value!r}")
         return value

@@ -16,14 +16,13 @@ from loopllm.evaluators.adapt import as_evaluator
 from loopllm.events import LoopEvent, narrate
 from loopllm.exits import Condition, ExitCondition, ExitRule
 from loopllm.feedback import PromptFormat, TextFormat
-from loopllm.preparing import make_terms
+from loopllm.preparing import listed, make_terms, require_loop_parts, require_run_parts
 from loopllm.providers.adapt import as_provider
 from loopllm.providers.base import Provider, TextPrompt
 from loopllm.refinement import Refinement
 from loopllm.results import OutputT, PromptT, RefinementResult
 from loopllm.steps import Finish
-from loopllm.telemetry.base import Observer
-from loopllm.telemetry.log import logger
+from loopllm.telemetry.base import Observer, notify
 from loopllm.terms import Terms
 
 if TYPE_CHECKING:
@@ -47,6 +46,9 @@ class LoopedLLM(Generic[PromptT, OutputT]):
             loops to share what they learn.
         observers: Listeners to every event of every run, for example `LogObserver()`.
         format: How prompts and outputs are written; text and chat messages when not given.
+
+    Raises:
+        MisuseError: An argument is of another kind; the message names it and what to pass.
     """
 
     @overload
@@ -80,6 +82,7 @@ class LoopedLLM(Generic[PromptT, OutputT]):
         observers: Sequence[Observer] = (),
         format: PromptFormat[PromptT, OutputT] | None = None,  # noqa: A002 - the field's own word for it
     ) -> None:
+        require_loop_parts(config, priors, observers)
         self.provider: Provider[PromptT, OutputT] = as_provider(provider)
         self.config = config or LoopConfig()
         self.priors = priors
@@ -254,18 +257,18 @@ class LoopedLLM(Generic[PromptT, OutputT]):
             model: As in `refine`.
             task_type: As in `refine`.
             max_concurrency: Runs at the same time, 32 when not given.
-            return_exceptions: Put the error of a failed run in its place. False raises the first failure and starts
-                no further run.
+            return_exceptions: Put the error of a failed run in its place. False raises the first failure, starts no
+                further run, and ends those under way after their current step.
 
         Returns:
             One result a prompt.
         """
         from loopllm.batching import run_in_threads  # noqa: PLC0415 - threads are loaded when first used
 
-        def refine(prompt: PromptT) -> RefinementResult[PromptT, OutputT]:
-            return self.refine(prompt, evaluator, context, model, task_type=task_type)
+        def refine(prompt: PromptT, unwanted: Cancellation) -> RefinementResult[PromptT, OutputT]:
+            return self.refine(prompt, evaluator, context, model, task_type=task_type, cancellation=unwanted)
 
-        return run_in_threads(refine, list(prompts), max_concurrency, return_exceptions=return_exceptions)
+        return run_in_threads(refine, listed(prompts), max_concurrency, return_exceptions=return_exceptions)
 
     @overload
     async def abatch(
@@ -313,7 +316,9 @@ class LoopedLLM(Generic[PromptT, OutputT]):
         async def refine(prompt: PromptT) -> RefinementResult[PromptT, OutputT]:
             return await self.arefine(prompt, evaluator, context, model, task_type=task_type)
 
-        return await run_in_tasks(refine, list(prompts), max_concurrency, return_exceptions=return_exceptions)
+        return await run_in_tasks(
+            refine, listed(prompts), max_concurrency, return_exceptions=return_exceptions
+        )
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -326,6 +331,7 @@ class LoopedLLM(Generic[PromptT, OutputT]):
         task_type: str,
         cancellation: Cancellation | None,
     ) -> tuple[Refinement[PromptT, OutputT], World[PromptT, OutputT]]:
+        require_run_parts(context, cancellation)
         if isinstance(prompt, Refinement):
             run: Refinement[PromptT, OutputT] = prompt
         else:
@@ -363,7 +369,7 @@ class LoopedLLM(Generic[PromptT, OutputT]):
     ) -> Iterator[LoopEvent[PromptT, OutputT]]:
         for step, outcome in drive(run, world):
             for event in narrate(run, step, outcome):
-                self._notify(event)
+                notify(self.observers, event)
                 yield event
         _result_of(run)  # raises when there is nothing to return
 
@@ -378,16 +384,9 @@ class LoopedLLM(Generic[PromptT, OutputT]):
                 if not told:
                     continue
                 for event in narrate(run, step, outcome):
-                    self._notify(event)
+                    notify(self.observers, event)
                     yield event
         _result_of(run)
-
-    def _notify(self, event: LoopEvent[PromptT, OutputT]) -> None:
-        for observer in self.observers:
-            try:
-                observer.on_event(event)
-            except Exception:  # noqa: BLE001 - a broken progress bar must not cost a paid draft
-                logger.exception("observer %r failed on %s", observer, type(event).__name__)
 
 
 def _result_of(run: Refinement[PromptT, OutputT]) -> RefinementResult[PromptT, OutputT]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Literal, Protocol
 
 from loopllm.results import IterationRecord, OutputT, PromptT
 
@@ -74,6 +74,9 @@ class FeedbackRequest(Generic[PromptT, OutputT]):
     remaining: int
     format: PromptFormat[PromptT, OutputT]
 
+
+FeedbackName = Literal["auto", "last", "best", "deficiencies", "fresh"]
+"""What `LoopConfig(feedback=...)` takes by name: the keys of `WAYS`, and `"auto"`."""
 
 FeedbackBuilder = Callable[[FeedbackRequest[Any, Any]], Any]
 """A way of asking again: takes a `FeedbackRequest`, returns the next prompt."""

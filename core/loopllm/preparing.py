@@ -1,10 +1,10 @@
-"""What a run is held to, made from a loop's settings and what its priors advise."""
+"""What a run is held to, made from a loop's settings and what its priors advise; and what it cannot be made from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loopllm.config import LoopConfig
 from loopllm.errors import MisuseError
@@ -12,11 +12,53 @@ from loopllm.exits import Condition
 from loopllm.feedback import PromptFormat
 from loopllm.priors import Policy
 from loopllm.results import OutputT, PromptT
+from loopllm.tables import shorten
 from loopllm.telemetry.log import logger
 from loopllm.terms import Terms
 
 if TYPE_CHECKING:
     from loopllm.adaptive_priors import AdaptivePriors
+
+
+def require_loop_parts(config: Any, priors: Any, observers: Any) -> None:
+    """Refuse what a loop cannot be built from.
+
+    Raises:
+        MisuseError: An argument is of another kind; the message names it and what to pass.
+    """
+    if config is not None and not isinstance(config, LoopConfig):
+        raise MisuseError(
+            f"config must be a LoopConfig, got {config!r}; write LoopConfig(max_iterations=3, ...)"
+        )
+    if priors is not None and not hasattr(priors, "policy"):
+        raise MisuseError(
+            f"priors must be AdaptivePriors, got {priors!r}; write AdaptivePriors(store_path=...)"
+        )
+    if not isinstance(observers, Sequence) or not all(hasattr(each, "on_event") for each in observers):
+        raise MisuseError(f"observers must be a list of objects with on_event(event), got {observers!r}")
+
+
+def require_run_parts(context: Any, cancellation: Any) -> None:
+    """Refuse what a run cannot be given.
+
+    Raises:
+        MisuseError: An argument is of another kind.
+    """
+    if context is not None and not isinstance(context, Mapping):
+        raise MisuseError(f"context must be a dict of facts for the evaluator, got {context!r}")
+    if cancellation is not None and not hasattr(cancellation, "is_set"):
+        raise MisuseError(f"cancellation must have is_set(), as threading.Event has; got {cancellation!r}")
+
+
+def listed(prompts: Iterable[PromptT]) -> list[PromptT]:
+    """Return the prompts of a batch; one string in their place would be refined letter by letter.
+
+    Raises:
+        MisuseError: It is a single string.
+    """
+    if isinstance(prompts, str):
+        raise MisuseError(f"prompts must be a list of prompts, got the single string {shorten(prompts)!r}")
+    return list(prompts)
 
 
 def make_terms(

@@ -23,8 +23,8 @@ from loopllm.results import (
     PromptT,
     RefinementResult,
 )
-from loopllm.run_errors import as_evaluator_error, as_provider_error, describe, error_of
-from loopllm.snapshot import Ledger, dump_run, load_run
+from loopllm.run_errors import as_evaluator_error, as_provider_error, describe
+from loopllm.snapshot import Ended, Ledger, dump_run, load_run
 from loopllm.steps import (
     CallFailed,
     CallModel,
@@ -168,10 +168,12 @@ class Refinement(Generic[PromptT, OutputT]):
         task, ledger, step = load_run(data, terms.format)
         run = cls(task, terms)
         run._ledger = ledger
-        if isinstance(ledger.following, ExitReason):
-            ledger.following = run._finish(ledger.following)
-        if isinstance(step, ExitReason):
-            step = run._finish(step, error_of(step))
+        if isinstance(ledger.following, Ended):
+            ledger.following = run._finish(*ledger.following)
+        if isinstance(step, Ended):
+            step = run._finish(*step)
+        elif isinstance(step, Evaluate):
+            step = replace(step, timeout_s=run._time_left(ledger.elapsed_s))
         run._step = run._remember() if step is None else step
         return run
 
@@ -210,9 +212,7 @@ class Refinement(Generic[PromptT, OutputT]):
 
     def _on_remembered(self) -> None:
         following = self._ledger.following
-        self._enter(
-            self._next_call() if following is None or isinstance(following, ExitReason) else following
-        )
+        self._enter(self._next_call() if following is None or isinstance(following, Ended) else following)
 
     def _on_pause_over(self) -> None:
         ledger = self._ledger

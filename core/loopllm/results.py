@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from loopllm.errors import MisuseError
 from loopllm.tables import Tabular, shorten
@@ -68,6 +68,16 @@ class Usage:
 UNKNOWN_USAGE = Usage()
 
 
+def _plain_float(score: Any) -> float:
+    """Return a number of any kind as a float, so that what holds it can be written to JSON."""
+    try:
+        if not isinstance(score, str):
+            return float(score)
+    except (TypeError, ValueError):
+        pass
+    raise MisuseError(f"score must be a number in [0, 1], got {score!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
     """What an evaluator says of one draft.
@@ -93,8 +103,12 @@ class EvaluationResult:
     feedback: str = ""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.score <= 1.0:  # NaN fails this comparison too
-            raise MisuseError(f"score must be a number in [0, 1], got {self.score!r}")
+        score = self.score
+        if type(score) is not float:
+            score = _plain_float(score)
+            object.__setattr__(self, "score", score)
+        if not 0.0 <= score <= 1.0:  # NaN fails this comparison too
+            raise MisuseError(f"score must be a number in [0, 1], got {score!r}")
         if not self.feedback and self.deficiencies:
             object.__setattr__(self, "feedback", "; ".join(self.deficiencies))
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
-from loopllm.errors import MisuseError
+from loopllm.errors import EvaluatorError, MisuseError, ProviderError
 from loopllm.feedback import PromptFormat
 from loopllm.results import (
     UNKNOWN_USAGE,
@@ -22,9 +22,17 @@ from loopllm.results import (
     PromptT,
     Usage,
 )
+from loopllm.run_errors import describe, dump_error, load_error
 from loopllm.steps import CallModel, Evaluate, Finish, ModelReplied, Pause, Remember, Step
 
 _VERSION = 1
+
+
+class Ended(NamedTuple):
+    """How a written run had ended; its result is made from the rounds again."""
+
+    reason: ExitReason
+    error: ProviderError | EvaluatorError | None
 
 
 @dataclass(slots=True)
@@ -44,7 +52,7 @@ class Ledger(Generic[PromptT, OutputT]):
         attempts: Times the current step was repeated.
         retries: Times any step was repeated.
         failed_evaluations: Evaluator failures in a row.
-        evaluator_error: The latest of them.
+        evaluator_error: The latest of them; only its words when the run was written down meanwhile.
         advice: The way of asking that the policy advised after the latest round.
         following: What comes after remembering.
         round_is_new: Whether the latest round is still to be remembered.
@@ -62,9 +70,9 @@ class Ledger(Generic[PromptT, OutputT]):
     attempts: int = 0
     retries: int = 0
     failed_evaluations: int = 0
-    evaluator_error: Exception | None = None
+    evaluator_error: Exception | str | None = None
     advice: str = ""
-    following: Step[PromptT, OutputT] | ExitReason | None = None
+    following: Step[PromptT, OutputT] | Ended | None = None
     round_is_new: bool = False
 
     def close_round(
@@ -118,6 +126,7 @@ def dump_run(
     step: Step[PromptT, OutputT],
 ) -> dict[str, Any]:
     """Return a run as JSON-able data."""
+    error = ledger.evaluator_error
     return {
         "loopllm_run": _VERSION,
         "task": form.dump_prompt(task),
@@ -125,7 +134,7 @@ def dump_run(
         "attempts": ledger.attempts,
         "retries": ledger.retries,
         "failed_evaluations": ledger.failed_evaluations,
-        "evaluator_error": str(ledger.evaluator_error or ""),
+        "evaluator_error": describe(error) if isinstance(error, Exception) else error,
         "records": [_dump_record(record, form) for record in ledger.records],
         "call": _dump_call(ledger.call, form),
         "draft": _dump_draft(ledger.draft, form),
@@ -137,29 +146,49 @@ def dump_run(
 
 def load_run(
     data: Mapping[str, Any], form: PromptFormat[PromptT, OutputT]
-) -> tuple[PromptT, Ledger[PromptT, OutputT], Step[PromptT, OutputT] | ExitReason | None]:
+) -> tuple[PromptT, Ledger[PromptT, OutputT], Step[PromptT, OutputT] | Ended | None]:
     """Read back what `dump_run` returned.
 
     Returns:
-        The task, the ledger, and the pending step: None stands for "remember", and an exit reason for "finish".
+        The task, the ledger, and the pending step: None stands for "remember", and `Ended` for "finish".
 
     Raises:
         MisuseError: The data is not a run, or of another version.
     """
-    if data.get("loopllm_run") != _VERSION:
-        raise MisuseError(f"not a run of version {_VERSION}: {data.get('loopllm_run')!r}")
+    version = data.get("loopllm_run") if isinstance(data, Mapping) else None
+    if version != _VERSION:
+        raise MisuseError(
+            f"not a run of version {_VERSION} but {version!r}; pass what Refinement.to_dict returned"
+        )
+    try:
+        return _load(data, form)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MisuseError(f"this run is damaged, or was written with another format: {error!r}") from error
+
+
+def _load(
+    data: Mapping[str, Any], form: PromptFormat[PromptT, OutputT]
+) -> tuple[PromptT, Ledger[PromptT, OutputT], Step[PromptT, OutputT] | Ended | None]:
     task = form.load_prompt(data["task"])
     ledger: Ledger[PromptT, OutputT] = Ledger(_load_call(data["call"], form))
     for record in data["records"]:
         ledger.add(_load_record(record, form))
     if data["draft"] is not None:
         ledger.draft = _load_draft(data["draft"], form)
-    for name in ("elapsed_s", "attempts", "retries", "failed_evaluations", "round_is_new"):
+    for name in _LEDGER_SCALARS:
         setattr(ledger, name, data[name])
-    if data["evaluator_error"]:
-        ledger.evaluator_error = RuntimeError(data["evaluator_error"])
     ledger.following = _load_following(data["following"], form)
     return task, ledger, _load_step(data["step"], task, ledger)
+
+
+_LEDGER_SCALARS = (
+    "elapsed_s",
+    "attempts",
+    "retries",
+    "failed_evaluations",
+    "evaluator_error",
+    "round_is_new",
+)
 
 
 def _dump_record(record: IterationRecord[PromptT, OutputT], form: PromptFormat[PromptT, OutputT]) -> Any:
@@ -201,8 +230,8 @@ def _dump_evaluation(result: EvaluationResult) -> Any:
     return {
         "score": result.score,
         "passed": result.passed,
-        "deficiencies": list(result.deficiencies),
-        "sub_scores": dict(result.sub_scores),
+        "deficiencies": [str(sentence) for sentence in result.deficiencies],
+        "sub_scores": {name: float(score) for name, score in result.sub_scores.items()},
         "feedback": result.feedback,
     }
 
@@ -241,36 +270,44 @@ def _dump_following(following: Any, form: PromptFormat[Any, Any]) -> Any:
     if isinstance(following, CallModel):
         return {"call": _dump_call(following, form)}
     if isinstance(following, Finish):
-        return {"finish": asdict(following.result.metrics.exit_reason)}
+        return {"finish": _dump_end(following)}
     return None
 
 
-def _load_following(data: Any, form: PromptFormat[PromptT, Any]) -> CallModel[PromptT] | ExitReason | None:
+def _load_following(data: Any, form: PromptFormat[PromptT, Any]) -> CallModel[PromptT] | Ended | None:
     if data is None:
         return None
     if "call" in data:
         return _load_call(data["call"], form)
-    return ExitReason(**data["finish"])
+    return _load_end(data["finish"])
+
+
+def _dump_end(step: Finish[Any, Any]) -> dict[str, Any]:
+    return {**asdict(step.result.metrics.exit_reason), "error": dump_error(step.error)}
+
+
+def _load_end(data: Mapping[str, Any]) -> Ended:
+    return Ended(ExitReason(data["condition"], data["message"]), load_error(data["error"]))
 
 
 def _dump_step(step: Step[Any, Any]) -> Any:
     match step:
         case Pause(seconds, reason):
             return {"kind": "pause", "seconds": seconds, "reason": reason}
-        case Finish(result):
-            return {"kind": "finish", **asdict(result.metrics.exit_reason)}
+        case Finish():
+            return {"kind": "finish", **_dump_end(step)}
         case _:
             return {"kind": type(step).__name__}
 
 
 def _load_step(
     data: Mapping[str, Any], task: PromptT, ledger: Ledger[PromptT, OutputT]
-) -> Step[PromptT, OutputT] | ExitReason | None:
+) -> Step[PromptT, OutputT] | Ended | None:
     match data["kind"]:
         case "pause":
             return Pause(data["seconds"], data["reason"])
         case "finish":
-            return ExitReason(data["condition"], data["message"])
+            return _load_end(data)
         case Remember.__name__:
             return None
         case Evaluate.__name__ if ledger.draft is not None:

@@ -1,11 +1,12 @@
 """Wrong settings are refused when they are built, naming the field."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from loopllm.config import LoopConfig, Prices
+from loopllm.feedback import WAYS, FeedbackName
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -26,11 +27,17 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ("min_iterations", 0),
         ("convergence_delta", -0.1),
         ("timeout_ms", 0),
+        ("timeout_ms", float("inf")),
+        ("timeout_ms", 1e15),
         ("token_budget", 0),
         ("cost_budget", 0.0),
         ("max_retries", -1),
+        ("retry_cap_s", float("inf")),
         ("call_cost", -0.1),
+        ("call_cost", float("inf")),
         ("feedback", "lst"),
+        ("feedback", None),
+        ("feedback", 3),
         ("learning", "on"),
         ("objective", "speed"),
         ("treshold", 0.5),
@@ -39,6 +46,15 @@ def test_the_defaults_are_the_documented_ones() -> None:
 def test_a_wrong_value_is_refused_naming_the_field(field: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=field):
         LoopConfig(**{field: value})
+
+
+def test_a_wrong_way_of_asking_is_answered_with_the_right_ones() -> None:
+    with pytest.raises(ValidationError, match="one of auto, last, best, deficiencies, fresh, or a callable"):
+        LoopConfig(feedback="lst")  # type: ignore[arg-type]  # the point of the test
+
+
+def test_the_names_an_editor_offers_are_the_ways_there_are() -> None:
+    assert set(get_args(FeedbackName)) == {"auto", *WAYS}
 
 
 def test_a_minimum_above_the_maximum_is_refused() -> None:

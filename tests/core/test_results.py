@@ -1,7 +1,12 @@
 """Values: usage that adds up, scores that are refused when they are none."""
 
+import json
 import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +40,18 @@ def test_unknown_usage_stays_unknown() -> None:
 def test_a_score_that_is_no_number_between_zero_and_one_is_refused(score: float) -> None:
     with pytest.raises(MisuseError, match="score"):
         EvaluationResult(score)
+
+
+@pytest.mark.parametrize("score", ["0.5", None, [0.5], object()])
+def test_a_score_that_is_no_number_is_refused(score: Any) -> None:
+    with pytest.raises(MisuseError, match="score must be a number"):
+        EvaluationResult(score)
+
+
+@pytest.mark.parametrize("score", [np.float32(0.5), np.float64(0.5), Fraction(1, 2), Decimal("0.5")])
+def test_a_number_of_any_kind_becomes_a_plain_float(score: Any) -> None:
+    assert type(EvaluationResult(score).score) is float
+    assert json.dumps(EvaluationResult(score).score) == "0.5"
 
 
 def test_feedback_is_made_from_the_deficiencies_when_not_given() -> None:

@@ -1,6 +1,11 @@
 """A run written down after any step and continued elsewhere comes to the same result."""
 
+import itertools
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopllm.config import LoopConfig
-from loopllm.errors import EvaluatorError, MisuseError, ProviderError
+from loopllm.errors import CallTimeoutError, EvaluatorError, MisuseError, ProviderError
 from loopllm.feedback import TextFormat
 from loopllm.refinement import Refinement
 from loopllm.results import EvaluationResult, Usage
@@ -87,21 +92,82 @@ def test_a_run_that_moves_to_another_process_comes_to_the_same_end(
 
 def _comparable(step: Step[Any, str]) -> Any:
     if isinstance(step, Finish):
-        return step.result, type(step.error)  # the message is kept as text
+        return step.result, type(step.error), str(step.error), vars(step.error) if step.error else None
     return step
 
 
-def test_a_failed_run_still_raises_after_it_was_moved() -> None:
+def test_a_failed_run_still_raises_the_same_after_it_was_moved() -> None:
     run: Refinement[Any, str] = Refinement("the task", terms(learns=False))
-    run.receive(CallFailed(ProviderError("down")))
-    step = Refinement.from_dict(run.to_dict(), terms(learns=False)).next_step()
+    run.receive(CallFailed(CallTimeoutError("down", retry_after=3.0, status=503)))
+    step = Refinement.from_dict(json.loads(json.dumps(run.to_dict())), terms(learns=False)).next_step()
     assert isinstance(step, Finish)
-    assert isinstance(step.error, ProviderError)
+    assert isinstance(step.error, CallTimeoutError)
+    assert (str(step.error), step.error.retry_after, step.error.status) == ("down", 3.0, 503)
 
 
-def test_data_of_another_kind_is_refused() -> None:
+ELSEWHERE = """
+import json, sys
+from test_snapshot import go_on
+print(json.dumps([go_on(**case) for case in json.load(sys.stdin)]))
+"""
+STORIES = [
+    [("fine", 0.2), ("fine", 0.5), ("fine", 0.79), ("fine", 0.7)],
+    [("fine", 0.2), ("call fails", 0.7), ("call fails", 0.0), ("fine", 0.9)],
+    [("call fails", 0.0), ("fine", 0.9)],
+    [("evaluation fails", 0.7), ("evaluation fails", 0.2), ("evaluation fails", 0.0), ("fine", 0.5)],
+    [("fine", 0.5), ("evaluation fails", 0.0), ("fine", 0.9)],
+]
+
+
+def go_on(run: dict[str, Any], script: list[tuple[str, float]], learns: bool, done: int) -> Any:
+    """Read a run back, play the rest of its script, and write it down again."""
+    moved: Refinement[Any, str] = Refinement.from_dict(run, terms(learns))
+    for number in range(done, len(script)):
+        if isinstance(step := moved.next_step(), Finish):
+            break
+        moved.receive(answer(step, script[number]), elapsed_s=number * 0.5)
+    return json.loads(json.dumps(moved.to_dict()))
+
+
+def test_after_any_step_another_process_can_take_a_run_to_the_same_end() -> None:
+    cases, ends = [], []
+    for story, learns in itertools.product(STORIES, (False, True)):
+        script = [fate for fate in story for _ in range(6)]
+        for done in range(len(script)):
+            begun = play(script[:done], learns=learns, moves_after=None)
+            cases.append({"run": begun.to_dict(), "script": script, "learns": learns, "done": done})
+            ends.append(play(script, learns=learns, moves_after=None).to_dict())
+    program = [sys.executable, "-c", ELSEWHERE]
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    other = subprocess.run(
+        program, input=json.dumps(cases), capture_output=True, text=True, env=here, check=False
+    )
+    assert other.returncode == 0, other.stderr
+    assert json.loads(other.stdout) == json.loads(json.dumps(ends))
+    assert {end["step"]["kind"] for end in ends} == {"finish"}
+
+
+@pytest.mark.parametrize("data", [{"loopllm_run": 99}, {}, [], None, "text"])
+def test_data_of_another_kind_is_refused(data: Any) -> None:
     with pytest.raises(MisuseError, match="not a run"):
-        Refinement.from_dict({"loopllm_run": 99}, terms(learns=False))
+        Refinement.from_dict(data, terms(learns=False))
+
+
+def test_a_damaged_run_is_refused_saying_so() -> None:
+    data: dict[str, Any] = Refinement("the task", terms(learns=False)).to_dict()
+    for name in sorted(data.keys() - {"loopllm_run"}):
+        with pytest.raises(MisuseError, match="damaged"):
+            Refinement.from_dict(
+                {key: value for key, value in data.items() if key != name}, terms(learns=False)
+            )
+
+
+def test_an_evaluation_goes_on_with_the_time_that_is_left_not_with_all_of_it() -> None:
+    run: Refinement[Any, str] = Refinement("the task", terms(learns=False))
+    run.receive(ModelReplied("draft"), elapsed_s=20.0)
+    step = Refinement.from_dict(run.to_dict(), terms(learns=False)).next_step()
+    assert isinstance(step, Evaluate)
+    assert step.timeout_s == 10.0
 
 
 def test_chat_prompts_survive_the_move() -> None:

@@ -11,12 +11,17 @@ CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 def examples() -> dict[str, str]:
-    """Python examples by the heading above them."""
-    found = {}
+    """Python examples by the heading above them, the second under a heading with its number."""
+    found: dict[str, str] = {}
     for block in CODE.finditer(README):
         heading = SECTION.findall(README[: block.start()])[-1]
-        found[heading] = block.group(1)
+        number = sum(name.startswith(heading) for name in found) + 1
+        found[heading if number == 1 else f"{heading} {number}"] = block.group(1)
     return found
+
+
+def test_every_python_example_is_run() -> None:
+    assert len(examples()) == README.count("```python\n")
 
 
 def test_there_is_an_example_for_each_way_in() -> None:

@@ -1,5 +1,6 @@
 """The wheel that users install: it holds the three packages, and works without any framework."""
 
+import os
 import subprocess
 import sys
 import venv
@@ -33,7 +34,7 @@ for adapter, extra in (("loopllm_lc", "langchain"), ("loopllm_li", "llama-index"
         assert f"pip install 'loopllm[{extra}]'" in str(error), error
     else:
         raise SystemExit(f"{adapter} imported without its framework")
-print(result.output)
+print(result.output, sys.modules["loopllm"].__file__)
 """
 
 
@@ -53,14 +54,46 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert {f"{top}/py.typed" for top in tops} <= set(names)
 
 
+@pytest.fixture(scope="session")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a fresh environment that holds the wheel, what it needs, and pytest."""
+    environment = tmp_path_factory.mktemp("fresh") / "env"
+    venv.create(environment, with_pip=True)
+    interpreter = environment / "bin" / "python"
+    subprocess.run([interpreter, "-m", "pip", "install", "--quiet", f"{wheel}[testing]"], check=True)
+    return interpreter
+
+
+def run(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run where no source folder is in reach."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=clean, check=False)
+
+
 def test_the_installed_wheel_runs_the_quick_start_and_names_missing_extras(
-    wheel: Path, tmp_path: Path
+    python: Path, tmp_path: Path
 ) -> None:
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
-    done = subprocess.run(
-        [python, "-c", QUICK_START], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    done = run([python, "-c", QUICK_START], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Alice" in done.stdout
+    assert str(python.parents[1]) in done.stdout, "it was not the wheel that was imported"
+
+
+def test_the_installed_wheel_passes_the_import_tests(python: Path, tmp_path: Path) -> None:
+    tests = ROOT / "tests" / "architecture" / "test_imports.py"
+    settings = tmp_path / "pytest.ini"  # instead of the project's own, which asks for more plugins
+    settings.write_text("[pytest]\n")
+    command: list[str | Path] = [
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        settings,
+        "-p",
+        "no:cacheprovider",
+        tests,
+    ]
+    done = run(command, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout

@@ -41,3 +41,9 @@ async def awaiting() -> None:
     assert_type((await loop.arefine("task", judge)).output, str)
     async for _ in loop.astream("task", judge):
         pass
+
+
+def ways() -> None:
+    LoopConfig(feedback="deficiencies")
+    LoopConfig(feedback=lambda request: request.task)
+    LoopConfig(feedback="lst")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  - an editor says so

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from loopllm.deadline import call_within
 from loopllm.drivers.faults import failure
 from loopllm.drivers.world import World
 from loopllm.refinement import Refinement
@@ -69,9 +70,12 @@ def _call(step: CallModel[PromptT], world: World[PromptT, OutputT]) -> ModelRepl
 def _evaluate(
     step: Evaluate[PromptT, OutputT], world: World[PromptT, OutputT]
 ) -> Evaluated | EvaluationFailed:
-    began = time.perf_counter()
+    began, evaluator, context = time.perf_counter(), world.evaluator, world.context_of(step)
     try:
-        result = world.evaluator.evaluate(step.output, world.context_of(step))
+        if evaluator.waits:
+            result = call_within(step.timeout_s, evaluator.evaluate, step.output, context)
+        else:  # on the caller's thread, to which its connection, its browser or its signals may belong
+            result = evaluator.evaluate(step.output, context)
     except Exception as error:  # noqa: BLE001 - whatever a step raises is an outcome of the run
         return failure(EvaluationFailed, error, began, step.timeout_s, world)
     return Evaluated(result, time.perf_counter() - began)

@@ -9,17 +9,16 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from loopllm.deadline import call_in_thread
 from loopllm.errors import EvaluatorError, MisuseError
 from loopllm.evaluators.base import Context
 from loopllm.evaluators.checks import require_name
-from loopllm.evaluators.json_schema import JSONSchemaEvaluator
 from loopllm.evaluators.verdicts import as_result
 from loopllm.results import EvaluationResult
 
 _Ask = Callable[[Any, Context | None], Any]
 _AsyncAsk = Callable[[Any, Context | None], Awaitable[Any]]
 
-_USUAL = (float, EvaluationResult, bool)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -41,13 +40,15 @@ class BoundEvaluator:
     Attributes:
         name: The evaluator's own name, or that of its function or class.
         inline: True when `evaluate` takes microseconds and never blocks, so it may run on the event loop.
+        waits: True when `evaluate` may wait for a model or a network, so a time limit has to interrupt it.
         is_async: True when there is only `aevaluate`; `evaluate` then raises `MisuseError`.
     """
 
-    __slots__ = ("_aask", "_ask", "_source", "inline", "is_async", "name")
+    __slots__ = ("_aask", "_ask", "_source", "inline", "is_async", "name", "waits")
 
     name: str
     inline: bool
+    waits: bool
     is_async: bool
 
     def __init__(self, source: Any, name: str, ask: _Ask | None, aask: _AsyncAsk | None) -> None:
@@ -56,6 +57,7 @@ class BoundEvaluator:
         self._aask = aask
         self.name = name
         self.inline = ask is not None and getattr(source, "inline", False) is True
+        self.waits = ask is not None and _may_wait(source)
         self.is_async = ask is None
 
     def evaluate(self, output: Any, context: Context | None = None) -> EvaluationResult:
@@ -71,7 +73,11 @@ class BoundEvaluator:
             verdict = self._ask(output, context)
         except MisuseError as error:
             raise self._blamed(error) from error
-        if type(verdict) in _USUAL:  # asking whether it is awaitable would double the cost of the call
+        kind = type(verdict)
+        if kind is EvaluationResult:
+            checked: EvaluationResult = verdict
+            return checked
+        if kind is float or kind is bool:  # asking whether it is awaitable would double the cost of the call
             return as_result(verdict, self.name)
         if inspect.isawaitable(verdict):
             _discard(verdict)
@@ -95,9 +101,7 @@ class BoundEvaluator:
             return await self._aask(output, context)
         if self.inline:
             return self._ask_once(output, context)
-        import asyncio  # noqa: PLC0415  `import loopllm` loads no asyncio
-
-        verdict = await asyncio.to_thread(self._ask_once, output, context)
+        verdict = await call_in_thread(self._ask_once, output, context)
         return await verdict if inspect.isawaitable(verdict) else verdict
 
     def _ask_once(self, output: Any, context: Context | None) -> Any:
@@ -137,11 +141,12 @@ def as_evaluator(evaluator: Any, name: str | None = None) -> BoundEvaluator:
             that takes the output only, sync or async, that returns a score in [0, 1], a bool or an
             `EvaluationResult`; or a pydantic model class, which stands for
             `JSONSchemaEvaluator(schema=Model)`. Set the attribute `inline = True` on one that takes
-            microseconds and never blocks.
+            microseconds and never blocks, `waits = True` on one that waits for a model or a network (an
+            object with both `evaluate` and `aevaluate` that sets neither is taken to wait).
         name: What to call it, instead of its own name.
 
     Returns:
-        An object with `evaluate`, `aevaluate`, `name`, `inline` and `is_async`. Binding a bound one changes
+        An object with `evaluate`, `aevaluate`, `name`, `inline`, `waits` and `is_async`. Binding a bound one changes
         nothing.
 
     Raises:
@@ -161,6 +166,8 @@ def as_evaluator(evaluator: Any, name: str | None = None) -> BoundEvaluator:
 
 def _from_class(kind: type) -> Any:
     if hasattr(kind, "model_validate_json"):
+        from loopllm.evaluators.json_schema import JSONSchemaEvaluator  # noqa: PLC0415  only for those who use it
+
         return JSONSchemaEvaluator(schema=kind)
     if hasattr(kind, "evaluate") or hasattr(kind, "aevaluate"):
         raise MisuseError(
@@ -183,6 +190,14 @@ def _ways_in(evaluator: Any) -> tuple[Callable[..., Any] | None, Callable[..., A
     if blocking is not None and _is_coroutine_function(blocking):
         return None, awaiting or blocking
     return (None if getattr(evaluator, "is_async", False) is True else blocking), awaiting
+
+
+def _may_wait(source: Any) -> bool:
+    """Say whether an evaluator waits: as it states itself, or because it is worth awaiting."""
+    stated = getattr(source, "waits", None)
+    if isinstance(stated, bool):
+        return stated
+    return hasattr(source, "aevaluate") and not hasattr(source, "inline")
 
 
 def _is_coroutine_function(function: Any) -> bool:

@@ -24,7 +24,11 @@ class Evaluator(Protocol[Output_contra]):
     """Anything with `evaluate`. An evaluator may also have `async def aevaluate` with the same arguments.
 
     An evaluator whose `evaluate` takes microseconds and never blocks may set the class attribute `inline =
-    True`: it is then called on the event loop itself; any other blocking evaluator runs in a thread.
+    True`: it is then called on the event loop itself; any other blocking evaluator runs in a thread there.
+
+    A blocking run calls an evaluator on the caller's own thread, where its database connection or its browser
+    may be. One that waits for a model or a network sets `waits = True`: under a time limit it is called in
+    another thread and given up when the time is over.
     """
 
     def evaluate(self, output: Output_contra, context: Context | None = None) -> EvaluationResult:

@@ -40,6 +40,7 @@ class CompositeEvaluator:
         evaluators: The children, bound.
         weights: The weights as given.
         inline: True when every child is.
+        waits: True when a child may wait for a model or a network.
         is_async: True when a child can only be awaited.
 
     Raises:
@@ -54,6 +55,7 @@ class CompositeEvaluator:
         self.evaluators = _bound(evaluators)
         self.weights = _checked(weights, len(self.evaluators))
         self.inline = all(child.inline for child in self.evaluators)
+        self.waits = any(child.waits for child in self.evaluators)
         self.is_async = any(child.is_async for child in self.evaluators)
         _, exponent = math.frexp(max(self.weights))  # exact, where tiny weights would round to 0
         self._shares = tuple(math.ldexp(weight, -exponent) for weight in self.weights)

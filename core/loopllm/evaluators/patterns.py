@@ -10,7 +10,12 @@ from typing import Any, ClassVar
 from loopllm.errors import MisuseError
 from loopllm.evaluators.base import Context
 from loopllm.evaluators.checks import require_name, require_number, require_text
-from loopllm.evaluators.timed_search import compile_pattern, require_flags, timed_search
+from loopllm.evaluators.timed_search import (
+    compile_pattern,
+    require_flags,
+    timed_search,
+    timed_search_all,
+)
 from loopllm.results import EvaluationResult
 
 _PLAIN_TEXT = re.compile(r"[\w ,;:'\"@#%&=/<>!~-]+")
@@ -19,13 +24,16 @@ _LONGEST_QUOTE = 60
 
 @dataclass(frozen=True, slots=True)
 class RegexEvaluator:
-    r"""Score a text by the patterns it must and must not hold; the score is the fraction of patterns obeyed.
+    r"""Score a text by the patterns it must and must not hold; the score is the mean over all patterns.
+
+    A required pattern counts 1 when it occurs and 0 when not; a forbidden one counts 1 / (1 + n) when it occurs n
+    times, so that each occurrence removed raises the score.
 
     >>> evaluator = RegexEvaluator(required=[r"\d{4}-\d\d-\d\d", "total"], forbidden=["sorry"],
     ...                            descriptions={r"\d{4}-\d\d-\d\d": "a date such as 2026-01-31"})
     >>> result = evaluator.evaluate("Sorry, the Total is 7.")
     >>> round(result.score, 3), result.sub_scores
-    (0.333, {'required': 0.5, 'forbidden': 0.0})
+    (0.5, {'required': 0.5, 'forbidden': 0.5})
     >>> for sentence in result.deficiencies: print(sentence)
     The answer must contain a date such as 2026-01-31, and it does not.
     The answer must not contain "sorry"; remove "Sorry".
@@ -69,27 +77,31 @@ class RegexEvaluator:
     def evaluate(self, output: Any, context: Context | None = None) -> EvaluationResult:  # noqa: ARG002  the port's argument
         """Score `output`; `passed` is True when every pattern is obeyed."""
         text = require_text(output, self.name)
-        missing = [self._missing(each) for each in self._required if not self._found(each, text)]
-        hits = [(each, found) for each in self._forbidden if (found := self._found(each, text))]
-        deficiencies = (*missing, *(self._unwanted(each, found) for each, found in hits))
-        total = len(self._required) + len(self._forbidden)
-        sub_scores = {
-            "required": _fraction_obeyed(len(missing), len(self._required)),
-            "forbidden": _fraction_obeyed(len(hits), len(self._forbidden)),
-        }
-        score = _fraction_obeyed(len(deficiencies), total)
-        return EvaluationResult(score, not deficiencies, deficiencies, sub_scores)
+        missing = [each for each in self._required if not self._found(each, text)]
+        hits = [(each, self._found_all(each, text)) for each in self._forbidden]
+        required = [0.0 if each in missing else 1.0 for each in self._required]
+        forbidden = [1.0 / (1.0 + len(found)) for _, found in hits]
+        deficiencies = (
+            *(self._missing(each) for each in missing),
+            *(self._unwanted(each, found) for each, found in hits if found),
+        )
+        sub_scores = {"required": _mean(required), "forbidden": _mean(forbidden)}
+        return EvaluationResult(_mean([*required, *forbidden]), not deficiencies, deficiencies, sub_scores)
 
     def _found(self, compiled: Any, text: str) -> Any:
         return timed_search(compiled, text, self.time_limit, self.name)
 
+    def _found_all(self, compiled: Any, text: str) -> list[str]:
+        return timed_search_all(compiled, text, self.time_limit, self.name)
+
     def _missing(self, compiled: Any) -> str:
         return f"The answer must contain {self._words(compiled.pattern)}, and it does not."
 
-    def _unwanted(self, compiled: Any, found: Any) -> str:
-        quote = found.group()[:_LONGEST_QUOTE]
+    def _unwanted(self, compiled: Any, found: list[str]) -> str:
+        quote = found[0][:_LONGEST_QUOTE]
         remedy = f'remove "{quote}"' if quote.strip() else "remove it"
-        return f"The answer must not contain {self._words(compiled.pattern)}; {remedy}."
+        times = f", {len(found)} times in all" if len(found) > 1 else ""
+        return f"The answer must not contain {self._words(compiled.pattern)}; {remedy}{times}."
 
     def _words(self, pattern: str) -> str:
         if self.descriptions and pattern in self.descriptions:
@@ -116,5 +128,5 @@ def _as_patterns(patterns: Any, field_name: str) -> tuple[Any, ...]:
     return tuple(patterns)
 
 
-def _fraction_obeyed(broken: int, total: int) -> float:
-    return 1.0 - broken / total if total else 1.0
+def _mean(parts: list[float]) -> float:
+    return sum(parts) / len(parts) if parts else 1.0

@@ -37,6 +37,7 @@ class ThresholdEvaluator:
     threshold: float = 0.7
     name: str = "threshold"
     inline: bool = field(init=False, repr=False)
+    waits: bool = field(init=False, repr=False)
     is_async: bool = field(init=False, repr=False)
     _bound: BoundEvaluator = field(init=False, repr=False, compare=False)
 
@@ -46,6 +47,7 @@ class ThresholdEvaluator:
         bound = as_evaluator(self.scorer, self.name)
         object.__setattr__(self, "_bound", bound)
         object.__setattr__(self, "inline", bound.inline)
+        object.__setattr__(self, "waits", bound.waits)
         object.__setattr__(self, "is_async", bound.is_async)
 
     def evaluate(self, output: Any, context: Context | None = None) -> EvaluationResult:

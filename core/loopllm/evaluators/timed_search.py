@@ -41,11 +41,27 @@ def timed_search(compiled: Any, text: str, seconds: float, name: str) -> Any:
     try:
         return compiled.search(text, timeout=seconds)
     except TimeoutError as error:
-        raise EvaluatorError(
-            f"evaluator {name!r}: the pattern {compiled.pattern!r} is too slow on this output "
-            f"(over {seconds:g} s for {len(text)} characters); rewrite it without nested repetition, "
-            "or raise time_limit"
-        ) from error
+        raise _too_slow(compiled, text, seconds, name) from error
+
+
+def timed_search_all(compiled: Any, text: str, seconds: float, name: str) -> list[str]:
+    """Return the text of every match, in order.
+
+    Raises:
+        EvaluatorError: As for `timed_search`.
+    """
+    try:
+        return [match.group() for match in compiled.finditer(text, timeout=seconds)]
+    except TimeoutError as error:
+        raise _too_slow(compiled, text, seconds, name) from error
+
+
+def _too_slow(compiled: Any, text: str, seconds: float, name: str) -> EvaluatorError:
+    return EvaluatorError(
+        f"evaluator {name!r}: the pattern {compiled.pattern!r} is too slow on this output "
+        f"(over {seconds:g} s for {len(text)} characters); rewrite it without nested repetition, "
+        "or raise time_limit"
+    )
 
 
 def require_flags(flags: Any) -> None:

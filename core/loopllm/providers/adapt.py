@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from loopllm.deadline import await_within, call_in_thread, call_within
 from loopllm.errors import MisuseError
 from loopllm.providers.base import Completion, Provider
-from loopllm.providers.deadline import await_within, call_in_thread, call_within
 from loopllm.results import UNKNOWN_USAGE, Usage
 
 _LANGCHAIN = "langchain_core.language_models"
@@ -81,8 +81,8 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
 
 def _needs_second(function: Callable[..., Any]) -> bool:
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [p for p in _parameters(function).values() if p.kind in positional and p.default is p.empty]
-    return len(needed) > 1
+    needed = [p.name for p in _parameters(function).values() if p.kind in positional and p.default is p.empty]
+    return len(needed) > 1 and needed[1] != "timeout"
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -17,9 +17,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import aclosing, closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from loopllm.deadline import await_within, call_within, too_late
 from loopllm.errors import MissingExtraError, MisuseError, ProviderError
-from loopllm.providers.deadline import await_within, call_within, too_late
 from loopllm.providers.failures import refused, retry_after_seconds
 from loopllm.providers.framing import LineSplitter, refuse_oversize
 
@@ -55,11 +56,13 @@ class HttpClient:
     Args:
         headers: Called whenever a client is made; what it returns is sent with every request and never shown.
         extra: The extra that `MissingExtraError` names.
+        remedy: What to do when no server answers, for the error.
         local: True for a server in this process: no proxy of the environment is used.
     """
 
-    def __init__(self, headers: Headers, *, extra: str, local: bool = False) -> None:
+    def __init__(self, headers: Headers, *, extra: str, remedy: str, local: bool = False) -> None:
         self._httpx = load_httpx(extra)
+        self._remedy = remedy
         self._headers = headers
         self._local = local
         self._lock = threading.Lock()
@@ -211,7 +214,7 @@ class HttpClient:
                     if piece:
                         yield piece
         except (self._httpx.HTTPError, self._httpx.StreamError) as error:
-            raise self._failure(error, timeout) from error
+            raise self._failure(error, url, timeout) from error
 
     async def _apieces(self, url: str, content: bytes, timeout: float | None) -> AsyncGenerator[bytes, None]:
         client = await self._aclient(url)
@@ -223,7 +226,7 @@ class HttpClient:
                     if piece:
                         yield piece
         except (self._httpx.HTTPError, self._httpx.StreamError) as error:
-            raise self._failure(error, timeout) from error
+            raise self._failure(error, url, timeout) from error
 
     def _request(self, content: bytes, timeout: float | None) -> dict[str, Any]:
         patience = timeout or SILENCE_SECONDS
@@ -241,18 +244,22 @@ class HttpClient:
         values = [value for name, value in self._headers().items() if name.lower() != "user-agent"]
         return values + [value.partition(" ")[2] for value in values]
 
-    def _failure(self, error: Exception, timeout: float | None) -> ProviderError:
-        if isinstance(error, self._httpx.ConnectTimeout) and timeout is None:
-            return ProviderError(f"no connection within {CONNECT_SECONDS:.3g} s", transient=True)
-        if isinstance(error, self._httpx.TimeoutException):
-            return too_late(timeout or SILENCE_SECONDS)
+    def _failure(self, error: Exception, url: str, timeout: float | None) -> ProviderError:
         said = str(error) or type(error).__name__
+        server = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+        if isinstance(error, self._httpx.ConnectTimeout) and timeout is None:
+            said = f"no connection within {CONNECT_SECONDS:.3g} s"
+        elif isinstance(error, self._httpx.TimeoutException):
+            return too_late(timeout or SILENCE_SECONDS)
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            return ProviderError(f"the certificate of {server} cannot be verified: {said}")
+        if isinstance(error, (self._httpx.ConnectError, self._httpx.ConnectTimeout)):
+            return ProviderError(
+                f"no model server answers at {server} ({said}); {self._remedy}", transient=True
+            )
         lasting = isinstance(error, (self._httpx.UnsupportedProtocol, self._httpx.LocalProtocolError))
         transient = isinstance(error, self._httpx.TransportError) and not lasting
-        return ProviderError(
-            f"the connection to the model server failed: {said}",
-            transient=transient and "CERTIFICATE_VERIFY_FAILED" not in said,
-        )
+        return ProviderError(f"the connection to {server} failed: {said}", transient=transient)
 
 
 def _is_encrypted(url: str) -> bool:

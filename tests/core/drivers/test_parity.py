@@ -1,14 +1,21 @@
 """The two drivers do the same: over many scripts they go through the same steps to the same result."""
 
 import asyncio
+import selectors
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopllm.config import LoopConfig
+from loopllm.drivers import awaiting as awaiting_driver
+from loopllm.drivers import blocking as blocking_driver
+from loopllm.drivers import faults
 from loopllm.drivers.awaiting import adrive
 from loopllm.drivers.blocking import drive
 from loopllm.drivers.world import World
@@ -23,24 +30,61 @@ from loopllm.results import EvaluationResult, Usage
 from loopllm.steps import Remember
 from loopllm.terms import Terms
 
-TIMEOUT_S = 0.03
+TIME_LIMIT_S = 30.0
+
+
+class Clock:
+    """Time that passes only when somebody waits, so that no busy machine can change a story."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    def as_module(self) -> SimpleNamespace:
+        """What the drivers use of the module `time`."""
+        return SimpleNamespace(perf_counter=lambda: self.now, time=lambda: self.now, sleep=self.wait)
+
+
+class JumpingSelector(selectors.SelectSelector):
+    """Lets an event loop that has nothing to do arrive at its next timer at once."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> Any:
+        self._clock.wait(timeout or 0.0)
+        return super().select(0)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        super().__init__(JumpingSelector(clock))
+
+    def time(self) -> float:
+        return self._clock.now
 
 
 @dataclass
 class ScriptedProvider:
-    """Answers each call as the script says; a slow call sits out its deadline."""
+    """Answers each call as the script says; `9 s: 0.5` takes its time and keeps its deadline."""
 
     script: Sequence[str]
+    clock: Clock
     calls: int = 0
     model_id: str | None = "scripted"
 
-    def _next(self) -> str:
+    def _next(self) -> tuple[float, str]:
         self.calls += 1
-        return self.script[(self.calls - 1) % len(self.script)]
+        seconds, _, fate = self.script[(self.calls - 1) % len(self.script)].rpartition(" s: ")
+        return float(seconds or 0.0), fate
 
     def _reply(self, fate: str) -> Completion[str]:
         if fate == "busy":
-            raise ProviderError("busy", transient=True, retry_after=0.0)
+            raise ProviderError("busy", transient=True)
         if fate == "down":
             raise ProviderError("down")
         if fate == "bug":
@@ -50,25 +94,19 @@ class ScriptedProvider:
     def complete(
         self, prompt: Any, model: str | None = None, *, timeout: float | None = None
     ) -> Completion[str]:
-        fate = self._next()
-        if fate == "slow":
-            _sit_out(timeout)
+        seconds, fate = self._next()
+        if timeout is not None and seconds >= timeout:
+            self.clock.wait(timeout)
             raise CallTimeoutError("too slow", transient=True)
+        self.clock.wait(seconds)
         return self._reply(fate)
 
     async def acomplete(
         self, prompt: Any, model: str | None = None, *, timeout: float | None = None
     ) -> Completion[str]:
-        fate = self._next()
-        if fate == "slow":
-            await asyncio.Event().wait()
+        seconds, fate = self._next()
+        await asyncio.sleep(seconds)
         return self._reply(fate)
-
-
-def _sit_out(timeout: float | None) -> None:
-    import threading
-
-    threading.Event().wait(timeout)
 
 
 @dataclass
@@ -92,12 +130,15 @@ def score(output: str, context: Any = None) -> EvaluationResult:
     return EvaluationResult(float(output), deficiencies=[f"only {output}"])
 
 
-def world(script: Sequence[str], notebook: Notebook | None) -> World[Any, str]:
-    return World(ScriptedProvider(script), as_evaluator(score), lambda: 0.5, learner=notebook)
+score.inline = True  # type: ignore[attr-defined]  # no thread, whose time would be real
+
+
+def world(script: Sequence[str], notebook: Notebook | None, clock: Clock) -> World[Any, str]:
+    return World(ScriptedProvider(script, clock), as_evaluator(score), lambda: 0.5, learner=notebook)
 
 
 def run(learns: bool, limits: dict[str, Any]) -> Refinement[Any, str]:
-    config = LoopConfig(timeout_ms=TIMEOUT_S * 1000, retry_base_s=0.0, **limits)
+    config = LoopConfig(timeout_ms=TIME_LIMIT_S * 1000, **limits)
     return Refinement(
         "task", Terms(config, TextFormat(), config.ways(), task_type="t", model_id="m", learns=learns)
     )
@@ -140,6 +181,9 @@ SCRIPTS = st.lists(
             "bug",
             "unscorable",
             "judge busy",
+            "9 s: 0.4",
+            "9 s: busy",
+            "31 s: 0.9",
         ]
     ),
     min_size=1,
@@ -159,42 +203,69 @@ LIMITS = st.fixed_dictionaries(
 )
 
 
-def blocking(script: Sequence[str], learns: bool, limits: dict[str, Any]) -> tuple[list[Any], list[Any], str]:
+Told = tuple[list[Any], list[Any], str, float]
+
+
+def blocking(script: Sequence[str], learns: bool, limits: dict[str, Any], clock: Clock) -> Told:
     notebook, refinement = Notebook(), run(learns, limits)
-    steps = drive(refinement, world(script, notebook))
+    steps = drive(refinement, world(script, notebook, clock))
     told = without_clocks(event for step, outcome in steps for event in narrate(refinement, step, outcome))
-    return told, notebook.told, repr(getattr(refinement.next_step(), "error", None))
+    return told, notebook.told, repr(getattr(refinement.next_step(), "error", None)), clock.now
 
 
-async def awaiting(
-    script: Sequence[str], learns: bool, limits: dict[str, Any]
-) -> tuple[list[Any], list[Any], str]:
+async def awaiting(script: Sequence[str], learns: bool, limits: dict[str, Any], clock: Clock) -> Told:
     notebook, refinement = Notebook(), run(learns, limits)
     events = [
         event
-        async for step, outcome in adrive(refinement, world(script, notebook))
+        async for step, outcome in adrive(refinement, world(script, notebook, clock))
         for event in list(narrate(refinement, step, outcome))
     ]
-    return without_clocks(iter(events)), notebook.told, repr(getattr(refinement.next_step(), "error", None))
+    told = without_clocks(iter(events))
+    return told, notebook.told, repr(getattr(refinement.next_step(), "error", None)), clock.now
+
+
+def both(script: Sequence[str], learns: bool, limits: dict[str, Any]) -> tuple[Told, Told]:
+    """What the blocking and the awaiting driver tell of the same script."""
+    told: list[Told] = []
+    for is_async in (False, True):
+        clock = Clock()
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (blocking_driver, awaiting_driver, faults):
+                patch.setattr(module, "time", clock.as_module())
+            if is_async:
+                with asyncio.Runner(loop_factory=partial(JumpingLoop, clock)) as runner:
+                    told.append(runner.run(awaiting(script, learns, limits, clock)))
+            else:
+                told.append(blocking(script, learns, limits, clock))
+    return told[0], told[1]
 
 
 @given(SCRIPTS, st.booleans(), LIMITS)
 @settings(deadline=None)
 def test_both_drivers_tell_the_same_story(script: list[str], learns: bool, limits: dict[str, Any]) -> None:
-    limits = {"max_iterations": 4, **limits}
-    assert blocking(script, learns, limits) == asyncio.run(awaiting(script, learns, limits))
+    blocked, awaited = both(script, learns, {"max_iterations": 4, **limits})
+    assert blocked[:3] == awaited[:3]
+    assert blocked[3] == pytest.approx(awaited[3])
 
 
-@given(SCRIPTS.map(lambda script: [*script[:2], "slow"]), st.booleans())
-@settings(deadline=None, max_examples=20)
+@given(SCRIPTS.map(lambda script: [*script[:2], "31 s: 0.9"]), st.booleans())
+@settings(deadline=None)
 def test_both_drivers_end_the_same_way_when_a_call_is_too_slow(script: list[str], learns: bool) -> None:
-    limits = {"max_iterations": 9, "convergence_delta": 0.0}
-    assert blocking(script, learns, limits) == asyncio.run(awaiting(script, learns, limits))
+    blocked, awaited = both(script, learns, {"max_iterations": 9, "convergence_delta": 0.0})
+    assert blocked[:3] == awaited[:3]
+    assert blocked[3] == pytest.approx(awaited[3])
+    assert blocked[3] <= TIME_LIMIT_S + 0.001
+
+
+def test_a_call_that_is_too_slow_is_interrupted_at_the_limit_in_both() -> None:
+    for told, _, _, seconds in both(["9 s: 0.4", "31 s: 0.9"], False, {"convergence_delta": 0.0}):
+        assert told[-1][:2] == ("0.4", "timeout_ms")
+        assert seconds == pytest.approx(TIME_LIMIT_S)
 
 
 def test_a_scored_draft_is_told_only_after_it_was_remembered() -> None:
     notebook, refinement = Notebook(), run(learns=True, limits={})
-    for step, outcome in drive(refinement, world(["0.3", "0.9"], notebook)):
+    for step, outcome in drive(refinement, world(["0.3", "0.9"], notebook, Clock())):
         for event in narrate(refinement, step, outcome):
             if isinstance(event, DraftScored):
                 assert notebook.told

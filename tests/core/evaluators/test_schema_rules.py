@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import time
 import urllib.request
 from typing import Any
 
@@ -165,12 +164,11 @@ def test_the_root_may_be_something_else_than_an_object() -> None:
         {"patternProperties": {"(a|a)+$": {}}, "additionalProperties": False},
     ],
 )
-def test_a_slow_pattern_in_a_schema_is_no_score(schema: dict[str, Any]) -> None:
+def test_a_slow_pattern_in_a_schema_is_no_score(schema: dict[str, Any], within: Any) -> None:
     evaluator = JSONSchemaEvaluator(schema=schema, time_limit=0.05)
-    start = time.perf_counter()
-    with pytest.raises(EvaluatorError, match="too slow on this output"):
-        evaluator.evaluate(json.dumps({"x": "a" * 60 + "!", "a" * 60 + "!": 1}))
-    assert time.perf_counter() - start < 5
+    for attempt in within(2.0):  # without a limit it takes years
+        with attempt, pytest.raises(EvaluatorError, match="too slow on this output"):
+            evaluator.evaluate(json.dumps({"x": "a" * 60 + "!", "a" * 60 + "!": 1}))
 
 
 def test_field_patterns_and_rules_for_other_fields_hold() -> None:

@@ -87,7 +87,7 @@ class Loopback:
 
     def sleep(self) -> None:
         def answer(handler: Handler) -> None:
-            self.stopping.wait(5)
+            self.stopping.wait(30)
             handler.send({})
 
         self.answer = answer

@@ -4,6 +4,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -169,6 +170,33 @@ def test_a_forked_child_asks_its_parents_server(local: LocalProvider) -> None:
     child.join(10)
     assert child.exitcode == 0
     assert local.complete("hi", timeout=60).content == expected
+
+
+@real_model
+def test_a_program_that_forked_ends_cleanly_with_its_server_however_the_child_ends() -> None:
+    done = run("""
+        import multiprocessing, os, socket, sys
+        from urllib.parse import urlsplit
+        from loopllm.providers.local import LocalProvider
+        provider = LocalProvider(max_tokens=3)
+        provider.complete("hi")
+        child = multiprocessing.get_context("fork").Process(target=provider.complete, args=("hi",))
+        child.start()
+        child.join(60)
+        print(child.exitcode)
+        forked = os.fork()
+        if forked == 0:
+            provider.complete("hi")
+            sys.exit(7)  # through all of Python's own ending
+        print(os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]))
+        assert provider.complete("hi").content
+        print(urlsplit(provider.base_url).port)
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+    *exits, port = done.stdout.split()
+    assert exits == ["0", "7"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(port)))
 
 
 @real_model

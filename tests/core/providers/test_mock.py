@@ -30,22 +30,24 @@ async def test_a_response_may_be_a_completion_or_an_error() -> None:
         await provider.acomplete("hi")
 
 
-async def test_a_timeout_shorter_than_the_latency_is_all_that_is_waited_for() -> None:
+async def test_a_timeout_shorter_than_the_latency_is_all_that_is_waited_for(within: Any) -> None:
     provider = MockLLMProvider(["late"], latency_s=5)
-    started = time.monotonic()
-    with pytest.raises(CallTimeoutError):
-        provider.complete("hi", timeout=0.02)
-    with pytest.raises(CallTimeoutError):
-        await provider.acomplete("hi", timeout=0.02)
-    assert time.monotonic() - started < 0.5
+    for attempt in within(0.5):
+        with attempt:
+            with pytest.raises(CallTimeoutError):
+                provider.complete("hi", timeout=0.02)
+            with pytest.raises(CallTimeoutError):
+                await provider.acomplete("hi", timeout=0.02)
 
 
-async def test_the_latency_is_waited_for_and_reported() -> None:
-    provider = MockLLMProvider(["ok"], latency_s=0.02)
-    started = time.monotonic()
-    replies = await asyncio.gather(*(provider.acomplete("hi", timeout=1) for _ in range(10)))
-    assert 0.02 <= time.monotonic() - started < 0.2
-    assert replies[0].latency_ms == 20
+async def test_the_latency_is_waited_for_at_once_by_all_and_reported(within: Any) -> None:
+    provider = MockLLMProvider(["ok"], latency_s=0.05)
+    for attempt in within(0.25):
+        with attempt:
+            started = time.monotonic()
+            replies = await asyncio.gather(*(provider.acomplete("hi", timeout=60) for _ in range(10)))
+            assert time.monotonic() - started >= 0.05
+    assert replies[0].latency_ms == 50
 
 
 def test_threads_share_one_script_without_losing_a_response() -> None:

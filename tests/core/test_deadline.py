@@ -6,19 +6,18 @@ import asyncio
 import contextvars
 import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from loopllm.deadline import call_in_thread, call_within
 from loopllm.errors import CallTimeoutError
-from loopllm.providers.deadline import call_in_thread, call_within
 
 where: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="nowhere")
 
 
 def test_the_next_call_uses_the_thread_of_the_last_one() -> None:
-    threads = {call_within(5.0, threading.get_ident) for _ in range(20)}
+    threads = {call_within(60.0, threading.get_ident) for _ in range(20)}
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
@@ -26,36 +25,35 @@ def test_the_next_call_uses_the_thread_of_the_last_one() -> None:
 def test_each_call_sees_its_own_callers_context() -> None:
     for place in ("here", "there"):
         where.set(place)
-        assert call_within(5.0, where.get) == place
+        assert call_within(60.0, where.get) == place
 
 
 def test_an_abandoned_call_holds_up_no_other() -> None:
     release = threading.Event()
     with pytest.raises(CallTimeoutError):
         call_within(0.05, release.wait)
-    began = time.perf_counter()
-    assert call_within(5.0, max, 2, 3) == 3
-    assert time.perf_counter() - began < 1.0
+    assert call_within(60.0, max, 2, 3) == 3
+    assert not release.is_set()
     release.set()
 
 
 def test_what_a_call_raises_is_raised_and_the_thread_serves_on() -> None:
     with pytest.raises(ZeroDivisionError):
-        call_within(5.0, lambda: 1 / 0)
-    assert call_within(5.0, max, 2, 3) == 3
+        call_within(60.0, lambda: 1 / 0)
+    assert call_within(60.0, max, 2, 3) == 3
 
 
 def test_any_number_of_calls_run_at_once() -> None:
     everyone = threading.Barrier(64)
     with ThreadPoolExecutor(64) as pool:
-        list(pool.map(lambda _: call_within(10.0, everyone.wait), range(64)))
+        list(pool.map(lambda _: call_within(60.0, everyone.wait), range(64)))
 
 
 def test_a_forked_child_makes_calls_of_its_own() -> None:
-    call_within(5.0, max, 2, 3)
+    call_within(60.0, max, 2, 3)
     child = os.fork()
     if child == 0:
-        os._exit(0 if call_within(5.0, max, 2, 3) == 3 else 1)
+        os._exit(0 if call_within(60.0, max, 2, 3) == 3 else 1)
     assert os.waitpid(child, 0)[1] == 0
 
 
@@ -69,4 +67,4 @@ def test_a_call_whose_event_loop_closed_spoils_no_thread() -> None:
 
     asyncio.run(leave())
     release.set()
-    assert [call_within(5.0, max, n, 0) for n in range(5)] == [0, 1, 2, 3, 4]
+    assert [call_within(60.0, max, n, 0) for n in range(5)] == [0, 1, 2, 3, 4]
