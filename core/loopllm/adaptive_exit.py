@@ -7,10 +7,48 @@ from collections.abc import Sequence
 from loopllm.adaptive_priors import AdaptivePriors
 from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import check_scores
-from loopllm.priors.policy import Policy
+from loopllm.priors.policy import Decision, Policy
 from loopllm.priors.run_state import complete_scores
 from loopllm.reading import checked_chance
 from loopllm.results import ExitReason
+
+
+class LearnedExit(ExitReason):
+    """The exit reason of `BayesianExitCondition`, whose sentence is worked out when somebody reads it.
+
+    A decision takes microseconds, and its explanation with an exact interval a hundred times as long. Compared, copied,
+    pickled and written down it is a plain `ExitReason`.
+    """
+
+    __slots__ = ("_explained",)
+
+    _explained: Decision | str
+
+    def __init__(self, condition: str, decision: Decision) -> None:
+        object.__setattr__(self, "condition", condition)
+        object.__setattr__(self, "_explained", decision)
+
+    @property
+    def message(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The same for a person, with the numbers."""
+        if not isinstance(self._explained, str):
+            object.__setattr__(self, "_explained", self._explained.message)  # and lets go of the plan
+        return str(self._explained)
+
+    def __repr__(self) -> str:
+        return repr(ExitReason(self.condition, self.message))
+
+    def __eq__(self, other: object) -> bool:
+        """Compare as the plain reason."""
+        if not isinstance(other, ExitReason):
+            return NotImplemented
+        return (self.condition, self.message) == (other.condition, other.message)
+
+    def __hash__(self) -> int:
+        return hash((self.condition, self.message))
+
+    def __reduce__(self) -> tuple[type[ExitReason], tuple[str, str]]:
+        return ExitReason, (self.condition, self.message)
 
 
 class BayesianExitCondition:
@@ -92,7 +130,7 @@ class BayesianExitCondition:
         scores = complete_scores(iteration, current_score, scores_so_far)
         check_scores(scores)
         decision = self._policy.decide(scores)
-        return ExitReason(self.name, decision.message) if decision.stop else None
+        return LearnedExit(self.name, decision) if decision.stop else None
 
     def _plan(self) -> Policy:
         return self.priors.policy(
