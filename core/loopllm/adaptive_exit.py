@@ -29,7 +29,7 @@ class LearnedExit(ExitReason):
         object.__setattr__(self, "_explained", decision)
 
     @property
-    def message(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+    def message(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The same for a person, with the numbers."""
         if not isinstance(self._explained, str):
             object.__setattr__(self, "_explained", self._explained.message)  # and lets go of the plan
