@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from langchain_core.messages import AnyMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
@@ -49,22 +49,42 @@ class LoopGraphState(TypedDict, total=False):
     loopllm_run: dict[str, Any] | None
 
 
-_DURABILITY = "__pregel_durability"  # LangGraph has no public name for a graph's own default
+if TYPE_CHECKING:
+    Compiled = CompiledStateGraph[LoopGraphState, None, LoopGraphState, LoopGraphState]
+else:  # its parameters are of no use when it runs, and other releases have others
+    Compiled = CompiledStateGraph
 
 
 class LoopGraph(StateGraph[LoopGraphState]):
     """A loop as a graph that is not yet compiled; compiled, it waits for each checkpoint to be written."""
 
-    def compile(
-        self, checkpointer: Checkpointer = None, **kwargs: Any
-    ) -> CompiledStateGraph[LoopGraphState, None, LoopGraphState, LoopGraphState]:
+    def compile(self, checkpointer: Checkpointer = None, **kwargs: Any) -> Compiled:
         """Compile the graph. Arguments as of LangGraph's own `StateGraph.compile`."""
-        # LangGraph writes a checkpoint while the next node runs already: a process killed in there would lose a draft
-        # that was paid for. `durability=` of a single call wins over this.
         compiled = super().compile(checkpointer, **kwargs)
-        if not isinstance(checkpointer, BaseCheckpointSaver):
-            return compiled
-        return compiled.with_config({"configurable": {_DURABILITY: "sync"}})
+        # LangGraph's builder knows one class of compiled graphs only.
+        compiled.__class__ = WaitingGraph
+        return compiled
+
+
+class WaitingGraph(Compiled):
+    """A compiled graph that goes on when its last checkpoint is written, unless a call says otherwise.
+
+    LangGraph writes a checkpoint while the next node runs already: a process killed in there would lose a draft that
+    was paid for.
+    """
+
+    def stream(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+        """Run the graph. As of LangGraph's own graphs; `invoke` and the others come through here."""
+        return super().stream(input, config, **self._waiting(kwargs))
+
+    def astream(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+        """Run the graph without blocking the event loop. As `stream`."""
+        return super().astream(input, config, **self._waiting(kwargs))
+
+    def _waiting(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if kwargs.get("durability") is None and isinstance(self.checkpointer, BaseCheckpointSaver):
+            return {**kwargs, "durability": "sync"}
+        return kwargs
 
 
 def loop_graph(

@@ -78,11 +78,16 @@ def test_two_workers_learn_from_each_other(scripted: Any, says_yes: Any) -> None
 _WORKER = """
 import sys
 from langgraph.store.sqlite import SqliteStore
+from loopllm import StoreError
 from loopllm_lc import GraphPriorStore
 with SqliteStore.from_conn_string(sys.argv[1]) as store:
-    handle = GraphPriorStore(store)
-    for _ in range(25):
-        handle.merge({"a": {"runs": 1.0}})
+    handle, merged = GraphPriorStore(store), 0
+    while merged < 25:
+        try:
+            handle.merge({"a": {"runs": 1.0}})
+        except StoreError:  # the file was busy; nothing was added, so it is tried again
+            continue
+        merged += 1
 """
 
 
