@@ -75,7 +75,6 @@ bench: .venv/test  ## the measurements that README quotes
 	$(BIN)/python benchmarks/loop_overhead.py
 	$(BIN)/python benchmarks/concurrency.py
 	$(BIN)/python benchmarks/import_time.py
-	$(BIN)/python benchmarks/llamaindex_overhead.py
 
 clean:  ## remove what was set up
 	rm -rf .venv .venv-floor .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
