@@ -81,7 +81,6 @@ bench: .venv/test  ## the measurements that README quotes
 	$(BIN)/python benchmarks/concurrency.py
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/decision_cost.py
-	$(BIN)/python benchmarks/llamaindex_overhead.py
 
 clean:  ## remove what was set up
 	rm -rf .venv .venv-floor .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

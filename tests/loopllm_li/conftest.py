@@ -187,6 +187,14 @@ class ScriptedCaller(ScriptedChat, FunctionCallingLLM):
         self._arguments.append(kwargs)
         return await super().achat(messages, **kwargs)
 
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        reply = await self.achat(messages, **kwargs)
+
+        async def pieces() -> Any:
+            yield reply
+
+        return pieces()
+
     def _prepare_chat_with_tools(
         self,
         tools: Any,
