@@ -1,7 +1,7 @@
 """Asking what was learned changes nothing, and what is suggested is safe."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loopllm.adaptive_priors import AdaptivePriors
@@ -30,7 +30,7 @@ def decisions(priors):
     """What runs would be told, number for number."""
     found = []
     for task, model in (("t", "m"), ("t", "n"), ("u", "m")):
-        policy = priors.policy(task, model, objective="quality", explore=True)
+        policy = priors.policy(task, model)  # what whoever reads is answered from, too
         for scores in ([0.3], [0.3, 0.3], [0.8, 0.5, 0.85]):
             decision = policy.decide(scores)
             found.append((decision.move, decision.expected_gain, decision.interval, decision.message))
@@ -42,6 +42,8 @@ def decisions(priors):
     st.lists(st.tuples(TASK, MODEL, RUN), min_size=1, max_size=30),
     st.lists(st.tuples(st.integers(0, 29), st.sampled_from(sorted(READS)), TASK, MODEL), max_size=6),
 )
+@example([("t", "m", [0.2, 0.9])] * 9 + [("t", "m", [0.2, 0.2])], [(8, "should_continue", "t", "m")])
+@example([("t", "m", [0.2, 0.9])] * 9 + [("t", "m", [0.2, 0.2])], [(8, "report", "t", "m")])
 def test_whoever_reads_between_runs_decides_later_as_if_nobody_had_read(runs, reads):
     quiet, asked = AdaptivePriors(), AdaptivePriors()
     for n, (task, model, scores) in enumerate(runs):
