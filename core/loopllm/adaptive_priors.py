@@ -146,6 +146,7 @@ class AdaptivePriors(PriorsReading):
             folds = folding(pair, generation) if generation > generation_of(pair.runs) else None
             first = seen.scores[0] if starts else None
             costs = learning.costs_of(seen) if starts or not ends else {}
+            judgements = seen.judgements if isinstance(seen, CallObservation) else ()
             own, shared = (Statistics(), Statistics()) if self._store is not None else (None, None)
             for target in (pair, own):
                 if target is not None:
@@ -155,7 +156,7 @@ class AdaptivePriors(PriorsReading):
                         target.merge(folds)
             for target in (*map(self._statistics, keys[1:]), shared):
                 if target is not None:
-                    learning.learn_shared(target, events, first, costs)
+                    learning.learn_shared(target, events, first, costs, judgements)
             if own is not None and shared is not None:
                 self._send(keys, own, shared)
 
@@ -224,7 +225,8 @@ class AdaptivePriors(PriorsReading):
             ways: The ways of asking again to choose from; None: there is no choice.
             explore: May go on, or ask in another way, in order to learn; bounded, see `loopllm.priors.exploration`.
             seed: Of the exploration.
-            judge_sd: Test-retest standard deviation of the evaluator's scores; None: it is learned; 0: it never errs.
+            judge_sd: Test-retest standard deviation of the evaluator's scores; 0: it never errs; None: as its repeats
+                tell, once there are enough (`judge_spread`), before that as the scores tell.
             continue_probability_threshold: Also stop when the probability that another call improves is below this;
                 None: that of these priors.
             acts: False: the policy goes on whatever it would advise, as in mode `observe`.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from loopllm.feedback import WAYS, FeedbackBuilder, FeedbackName
 from loopllm.priors.objective import Goal, Objective
+from loopllm.results import Usage
 
 _LONGEST_MS = 1e11  # three years; what clocks cannot count to would fail in the middle of a run
 
@@ -36,6 +38,12 @@ class Prices(BaseModel):
         return (
             prompt_tokens * self.prompt_per_million + completion_tokens * self.completion_per_million
         ) / 1e6
+
+    def priced(self, usage: Usage) -> Usage:
+        """Return the usage of a call with its price, where the provider told tokens and no cost."""
+        if usage.cost is not None or usage.prompt_tokens is None:
+            return usage
+        return replace(usage, cost=self.cost(usage.prompt_tokens, usage.completion_tokens or 0))
 
 
 class LoopConfig(BaseModel):
@@ -69,6 +77,10 @@ class LoopConfig(BaseModel):
             worth in money, so that the cost of a call can be learned from what calls cost and how long they take.
         call_cost: Cost of one more call in the unit of the objective. With an `Objective` it stands in for the cost
             until a call told it, as a part of what the draft may be worth.
+        judge_sd: Test-retest standard deviation of the evaluator's scores (0: the same draft always scores alike),
+            instead of what the evaluator states; None: as it states, else as its repeats and the scores tell.
+        judge_cost: Cost of judging a draft once more, in the unit of `call_cost`. When given, the learned exit may have
+            the best draft judged again where that is worth more than it costs; None: a draft is judged once.
         explore: Let the learned exit go on now and then in order to learn (bounded).
         seed: Seed of that exploration.
     """
@@ -93,6 +105,8 @@ class LoopConfig(BaseModel):
     learning: Literal["act", "observe", "off"] = "act"
     objective: Goal | Objective = "threshold"
     call_cost: float = Field(default=0.05, ge=0.0)
+    judge_sd: float | None = Field(default=None, ge=0.0, le=1.0)
+    judge_cost: float | None = Field(default=None, ge=0.0)
     explore: bool = True
     seed: int = 0
 

@@ -136,10 +136,7 @@ class LoopedLLM(Generic[PromptT, OutputT]):
             MisuseError: An argument is wrong; the message names it.
         """
         run, world = self._prepare(prompt, evaluator, context, model, task_type, cancellation)
-        if self.observers:
-            deque(self._tell(run, world), maxlen=0)
-        else:
-            deque(drive(run, world), maxlen=0)
+        deque(self._tell(run, world) if self.observers else drive(run, world), maxlen=0)
         return _result_of(run)
 
     async def arefine(
@@ -194,20 +191,28 @@ class LoopedLLM(Generic[PromptT, OutputT]):
     # -- runs that are paused and continued ---------------------------------------------------------------------
 
     def begin(
-        self, prompt: PromptT, *, model: str | None = None, task_type: str = "default"
+        self, prompt: PromptT, *, model: str | None = None, task_type: str = "default", evaluator: Any = None
     ) -> Refinement[PromptT, OutputT]:
-        """Return a run that has not started, to be given to `refine` or `stream` and written down with `to_dict`."""
-        return Refinement(prompt, self._terms(model, task_type))
+        """Return a run that has not started, to be given to `refine` or `stream` and written down with `to_dict`.
+
+        Give it the `evaluator` too when that one states how much its scores vary (`test_retest_sd`).
+        """
+        return Refinement(prompt, self._terms(model, task_type, evaluator))
 
     def restore(
-        self, data: Mapping[str, Any], *, model: str | None = None, task_type: str = "default"
+        self,
+        data: Mapping[str, Any],
+        *,
+        model: str | None = None,
+        task_type: str = "default",
+        evaluator: Any = None,
     ) -> Refinement[PromptT, OutputT]:
         """Return a run written with `Refinement.to_dict`, perhaps by another process, to be continued.
 
         Raises:
             MisuseError: The data is not a run.
         """
-        return Refinement.from_dict(data, self._terms(model, task_type))
+        return Refinement.from_dict(data, self._terms(model, task_type, evaluator))
 
     # -- many runs ----------------------------------------------------------------------------------------------
 
@@ -332,13 +337,14 @@ class LoopedLLM(Generic[PromptT, OutputT]):
         cancellation: Cancellation | None,
     ) -> tuple[Refinement[PromptT, OutputT], World[PromptT, OutputT]]:
         require_run_parts(context, cancellation)
+        bound = as_evaluator(evaluator)
         if isinstance(prompt, Refinement):
             run: Refinement[PromptT, OutputT] = prompt
         else:
-            run = self.begin(prompt, model=model, task_type=task_type)
+            run = self.begin(prompt, model=model, task_type=task_type, evaluator=bound)
         world = World(
             provider=self.provider,
-            evaluator=as_evaluator(evaluator),
+            evaluator=bound,
             draw=random.random,
             model=model,
             context=context or {},
@@ -351,18 +357,18 @@ class LoopedLLM(Generic[PromptT, OutputT]):
     async def _aprepare(
         self, *arguments: Any
     ) -> tuple[Refinement[PromptT, OutputT], World[PromptT, OutputT]]:
-        if not self._learner_blocks():
-            return self._prepare(*arguments)
-        import asyncio  # noqa: PLC0415 - loaded when first used
+        if self._learner_blocks():
+            import asyncio  # noqa: PLC0415 - loaded when first used
 
-        return await asyncio.to_thread(self._prepare, *arguments)
+            return await asyncio.to_thread(self._prepare, *arguments)
+        return self._prepare(*arguments)
 
     def _learner_blocks(self) -> bool:
         return self.priors is not None and self.priors.blocking
 
-    def _terms(self, model: str | None, task_type: str) -> Terms[PromptT, OutputT]:
-        model_id = model or self.provider.model_id or ""
-        return make_terms(self.config, self.format, self._conditions, self.priors, task_type, model_id)
+    def _terms(self, model: str | None, task_type: str, evaluator: Any = None) -> Terms[PromptT, OutputT]:
+        settings = (self.config, self.format, self._conditions, self.priors, task_type)
+        return make_terms(*settings, model or self.provider.model_id or "", evaluator)
 
     def _tell(
         self, run: Refinement[PromptT, OutputT], world: World[PromptT, OutputT]
@@ -381,9 +387,7 @@ class LoopedLLM(Generic[PromptT, OutputT]):
         told = always or bool(self.observers)
         async with aclosing(adrive(run, world)) as steps:
             async for step, outcome in steps:
-                if not told:
-                    continue
-                for event in narrate(run, step, outcome):
+                for event in narrate(run, step, outcome) if told else ():
                     notify(self.observers, event)
                     yield event
         _result_of(run)
@@ -393,6 +397,4 @@ def _result_of(run: Refinement[PromptT, OutputT]) -> RefinementResult[PromptT, O
     step = run.next_step()
     if not isinstance(step, Finish):
         raise MisuseError("the run is not finished")
-    if step.error is not None:
-        raise step.error
-    return step.result
+    return step.settled()

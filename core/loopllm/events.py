@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from loopllm.refinement import Refinement
 from loopllm.results import ExitReason, IterationRecord, OutputT, PromptT, RefinementResult
-from loopllm.steps import CallModel, Evaluate, Finish, ModelReplied, Outcome, Pause, Remember, Step
+from loopllm.steps import CallModel, Evaluate, Evaluated, Finish, ModelReplied, Outcome, Pause, Remember, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,21 @@ class DraftScored(Generic[PromptT, OutputT]):
 
 
 @dataclass(frozen=True, slots=True)
+class DraftJudgedAgain(Generic[PromptT, OutputT]):
+    """The best draft was judged once more, since that was worth more than it costs.
+
+    Attributes:
+        record: Its round, with all judgements; its score is their mean.
+        best_score: Score of the draft that leads now.
+        superseded: True when another draft leads now.
+    """
+
+    record: IterationRecord[PromptT, OutputT]
+    best_score: float | None
+    superseded: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Retrying:
     """A call failed for the moment and will be repeated.
 
@@ -91,6 +106,7 @@ LoopEvent = (
     RoundStarted[PromptT]
     | DraftReceived[OutputT]
     | DraftScored[PromptT, OutputT]
+    | DraftJudgedAgain[PromptT, OutputT]
     | Retrying
     | Finished[PromptT, OutputT]
 )
@@ -112,12 +128,20 @@ def narrate(
             yield Retrying(run.current_iteration, seconds, reason)
         case Finish(result, None), None:
             yield Finished(result)
+        case Evaluate(judgement=judgement, iteration=iteration), outcome if judgement > 1:
+            if isinstance(outcome, Evaluated):
+                yield _judged_again(run, iteration)
         case (Evaluate(), outcome) if outcome is not None and not run.has_to_remember:
             yield from _scored(run)
         case (Remember(newest), outcome) if newest is not None and outcome is not None:
             yield from _scored(run)
         case _:
             return
+
+
+def _judged_again(run: Refinement[Any, Any], iteration: int) -> DraftJudgedAgain[Any, Any]:
+    record, best = run.records[iteration - 1], run.best
+    return DraftJudgedAgain(record, best.score if best else None, superseded=best is not record)
 
 
 def _scored(run: Refinement[Any, Any]) -> Iterator[DraftScored[Any, Any]]:

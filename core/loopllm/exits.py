@@ -186,6 +186,15 @@ def reaches_threshold(config: LoopConfig, run: RunFacts) -> ExitReason | None:
     )
 
 
+def passes_again(config: LoopConfig, record: IterationRecord[Any, Any]) -> ExitReason:
+    """`quality_threshold`: a draft that was judged again is good enough."""
+    return ExitReason(
+        "quality_threshold",
+        f"score {record.score:.3f}, the mean of {len(record.judgements)} judgements, reached the threshold "
+        f"{config.quality_threshold} at call {record.iteration}",
+    )
+
+
 def hits_plateau(config: LoopConfig, run: RunFacts) -> ExitReason | None:
     """`convergence_delta`: two successive score changes were below `convergence_delta`."""
     if config.convergence_delta == 0.0 or len(run.scores) < 3:  # noqa: PLR2004 - two changes need three scores

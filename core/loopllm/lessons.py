@@ -8,10 +8,11 @@ from math import inf, nextafter
 from typing import Any
 
 from loopllm.config import LoopConfig
+from loopllm.judging import is_good_enough
 from loopllm.priors import CallObservation, Policy, RoundObservation
 from loopllm.priors.hindsight import look_back
 from loopllm.priors.learning import costs_of
-from loopllm.results import UNKNOWN_USAGE, Usage
+from loopllm.results import UNKNOWN_USAGE, EvaluationResult, Usage
 from loopllm.snapshot import Ledger
 from loopllm.terms import Terms
 
@@ -19,14 +20,24 @@ from loopllm.terms import Terms
 def learned_scores(ledger: Ledger[Any, Any], config: LoopConfig) -> Sequence[float]:
     """Return the scores as the priors should see them.
 
-    A draft that its evaluator refused is no success, whatever its score: it counts as just below the threshold.
+    A draft that its evaluator refused is no success, whatever its score: it counts as just below the threshold. Of a
+    draft that was judged again it is the first score, so that all compare.
     """
+    return tuple(scores[0] for scores in judgements_of(ledger, config))
+
+
+def judgements_of(ledger: Ledger[Any, Any], config: LoopConfig) -> Sequence[Sequence[float]]:
+    """Return all scores of each scored draft, as the priors should see them."""
     below = nextafter(config.quality_threshold, 0.0)
-    return tuple(
-        record.score if record.passed else min(record.score, below)
+
+    def seen(result: EvaluationResult) -> float:
+        return result.score if is_good_enough(result, config) else min(result.score, below)
+
+    return [
+        [seen(each) for each in record.judgements or (record.evaluation,)]
         for record in ledger.records
-        if record.score is not None
-    )
+        if record.evaluation is not None
+    ]
 
 
 def round_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> RoundObservation:
@@ -71,6 +82,9 @@ def run_seen(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> CallObservatio
         actions=tuple(ledger.actions),
         usages=tuple(_plausible(record.usage) for record in scored),
         evaluations_ms=tuple(record.evaluation_ms for record in scored),
+        judgements=tuple(
+            tuple(each.score for each in record.judgements) for record in scored if record.judgements
+        ),
     )
 
 

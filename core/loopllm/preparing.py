@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from loopllm.config import LoopConfig
 from loopllm.errors import MisuseError
+from loopllm.evaluators.adapt import as_evaluator
 from loopllm.exits import Condition
 from loopllm.feedback import PromptFormat
 from loopllm.priors import Policy
+from loopllm.priors.judging_again import JudgingRule
 from loopllm.results import OutputT, PromptT
 from loopllm.tables import shorten
 from loopllm.telemetry.log import logger
@@ -68,8 +70,18 @@ def make_terms(
     priors: AdaptivePriors | None,
     task_type: str,
     model_id: str,
+    evaluator: Any = None,
 ) -> Terms[PromptT, OutputT]:
     """Return the terms of one run.
+
+    Args:
+        config: Limits and settings.
+        form: How prompts and outputs are written.
+        conditions: The caller's own exit conditions.
+        priors: What was learned, or None.
+        task_type: First half of the key of what is learned.
+        model_id: Second half.
+        evaluator: What the run will be judged by, when it is known; it may state its test-retest spread.
 
     Raises:
         MisuseError: The run is to be learned from, and nobody knows the model's name.
@@ -80,11 +92,31 @@ def make_terms(
             "learning needs to know the model, and the provider does not name it: pass model=... to refine, "
             "or build the provider with model_id=..."
         )
-    policy = None if priors is None or not learns else _advice(config, priors, task_type, model_id)
-    return Terms(config, form, config.ways(), tuple(conditions), policy, task_type, model_id, learns)
+    judge_sd = config.judge_sd
+    if judge_sd is None and evaluator is not None:
+        judge_sd = as_evaluator(evaluator).test_retest_sd
+    policy = None if priors is None or not learns else _advice(config, priors, task_type, model_id, judge_sd)
+    judging = None
+    if priors is not None and policy is not None and policy.acts:
+        judging = _judging(config, priors, task_type, model_id, judge_sd)
+    return Terms(config, form, config.ways(), tuple(conditions), policy, task_type, model_id, learns, judging)
 
 
-def _advice(config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id: str) -> Policy:
+def _judging(
+    config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id: str, judge_sd: float | None
+) -> JudgingRule | None:
+    """Return the rule for judging again, None where it cannot pay or the caller did not say what it costs."""
+    if config.judge_cost is None or not config.best_of:
+        return None
+    spread = priors.judge_spread(task_type, model_id).learned if judge_sd is None else judge_sd
+    if spread == 0.0 or (spread is None and not config.explore):
+        return None
+    return JudgingRule(spread, config.judge_cost, config.quality_threshold)
+
+
+def _advice(
+    config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id: str, judge_sd: float | None
+) -> Policy:
     policy = priors.policy(
         task_type,
         model_id,
@@ -95,6 +127,7 @@ def _advice(config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id
         ways=tuple(config.ways()),
         explore=config.explore,
         seed=config.seed,
+        judge_sd=judge_sd,
         acts=config.learning == "act",
     )
     if policy.runs and not policy.costs.money_is_known:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Scopes
 from loopllm.priors.calibration import Reliability, forecasts_of, reliability
+from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import USUAL_WAY, CallObservation, check_scores
 from loopllm.priors.planning import PlanRequest, Prepared, costs_by_way
@@ -116,6 +117,12 @@ class PriorsReading(ABC):
             raise MisuseError(f"cost_weight must be >= 0, got {cost_weight!r}")
         with self._lock:
             return optimal_depth(self._read(task_type, model_id), cost_weight)
+
+    def judge_spread(self, task_type: str, model_id: str) -> JudgeSpread:
+        """How much the scores of one draft vary, as the repeats of all models' runs of this task tell."""
+        with self._lock:
+            self._read(task_type, model_id)
+            return JudgeSpread.seen(self._scopes_of(task_type, model_id).task)
 
     def suggest_config(self, task_type: str, model_id: str) -> SuggestedConfig:
         """A budget that cuts off nothing that was seen to succeed; the threshold stays the one in use."""

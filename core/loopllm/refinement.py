@@ -10,21 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, Self
 
+from loopllm.closing import result_of
 from loopllm.errors import EvaluatorError, MisuseError, ProviderError
-from loopllm.exits import QUALITY_RULES, RunView, limit_rules
+from loopllm.exits import QUALITY_RULES, RunView, limit_rules, passes_again
 from loopllm.feedback import FeedbackRequest
-from loopllm.lessons import learned_scores, policy_of, round_taught, run_taught
+from loopllm.judging import is_good_enough, judged_again
+from loopllm.lessons import policy_of, round_taught, run_taught
 from loopllm.results import (
     EvaluationResult,
     ExitReason,
     IterationRecord,
-    LoopMetrics,
     OutputT,
     PromptT,
-    RefinementResult,
 )
 from loopllm.run_errors import as_evaluator_error, as_provider_error, describe
 from loopllm.snapshot import Ended, Ledger, dump_run, load_run
+from loopllm.standings import is_worth_judging_again, leading, standings
 from loopllm.steps import (
     CallFailed,
     CallModel,
@@ -168,36 +169,44 @@ class Refinement(Generic[PromptT, OutputT]):
         task, ledger, step = load_run(data, terms.format)
         run = cls(task, terms)
         run._ledger = ledger
+        run._rank()
         if isinstance(ledger.following, Ended):
             ledger.following = run._finish(*ledger.following)
         if isinstance(step, Ended):
             step = run._finish(*step)
         elif isinstance(step, Evaluate):
-            step = replace(step, timeout_s=run._time_left(ledger.elapsed_s))
+            step = run._judgement()
         run._step = run._remember() if step is None else step
         return run
 
     # -- what came of a step ------------------------------------------------------------------------------------
 
     def _on_reply(self, reply: ModelReplied[OutputT]) -> None:
-        ledger = self._ledger
-        ledger.draft = reply if self.terms.config.prices is None else self._priced(reply)
+        ledger, prices = self._ledger, self.terms.config.prices
+        ledger.draft = reply if prices is None else replace(reply, usage=prices.priced(reply.usage))
         ledger.attempts = 0
-        self._step = Evaluate(
-            reply.output, self.task, ledger.call.iteration, self._time_left(ledger.elapsed_s)
-        )
+        self._step = self._judgement()
 
     def _on_evaluation(self, outcome: Evaluated) -> None:
-        self._ledger.failed_evaluations = 0
-        result = outcome.result
-        refused = result.passed is False and self.terms.config.require_pass
-        passed = result.score >= self.terms.config.quality_threshold and not refused
-        self._close_round(result, passed=passed, error="", seconds=outcome.seconds)
+        ledger, config = self._ledger, self.terms.config
+        ledger.failed_evaluations = 0
+        if not ledger.judging:
+            passed = is_good_enough(outcome.result, config)
+            self._close_round(outcome.result, passed=passed, error="", seconds=outcome.seconds)
+            return
+        ledger.replace(judged_again(ledger.records[ledger.judging - 1], outcome.result, config))
+        ledger.judging = 0
+        self._rank()
+        self._move_on(self._decide())
 
     def _on_failed_evaluation(self, outcome: EvaluationFailed) -> None:
         if self._can_repeat(outcome):
             return
         ledger = self._ledger
+        if ledger.judging:  # the draft has its score; another try would fail as well
+            ledger.judging, ledger.judges_no_more = 0, True
+            self._move_on(self._finish(self._out_of_time()) if outcome.timed_out else self._decide())
+            return
         ledger.failed_evaluations += 1
         ledger.evaluator_error = outcome.error
         error = "the time ran out" if outcome.timed_out else describe(outcome.error)
@@ -211,16 +220,15 @@ class Refinement(Generic[PromptT, OutputT]):
             self._move_on(self._finish(reason, as_provider_error(outcome.error)))
 
     def _on_remembered(self) -> None:
-        following = self._ledger.following
+        following = self._judgement() if self._ledger.judging else self._ledger.following
         self._enter(self._next_call() if following is None or isinstance(following, Ended) else following)
 
     def _on_pause_over(self) -> None:
         ledger = self._ledger
-        left = self._time_left(ledger.elapsed_s)
         if ledger.draft is None:
-            self._step = ledger.call = replace(ledger.call, timeout_s=left)
+            self._step = ledger.call = replace(ledger.call, timeout_s=self._time_left(ledger.elapsed_s))
         else:
-            self._step = Evaluate(ledger.draft.output, self.task, ledger.call.iteration, left)
+            self._step = self._judgement()
 
     # -- what follows -------------------------------------------------------------------------------------------
 
@@ -234,10 +242,16 @@ class Refinement(Generic[PromptT, OutputT]):
         timed_out: bool = False,
     ) -> None:
         self._ledger.close_round(result, passed=passed, error=error, seconds=seconds)
+        self._rank()
         following = self._finish(self._out_of_time()) if timed_out else self._decide()
         self._move_on(following, scored=result is not None)
 
     def _decide(self) -> Step[PromptT, OutputT]:
+        if is_worth_judging_again(
+            self._ledger, self.terms, late=self._time_left(self._ledger.elapsed_s) == 0.0
+        ):
+            self._ledger.judge_best_again()
+            return self._judgement()
         reason = self._exit_reason()
         if reason is None:
             return self._next_call()
@@ -261,6 +275,8 @@ class Refinement(Generic[PromptT, OutputT]):
         terms, ledger = self.terms, self._ledger
         if len(ledger.records) < terms.config.min_iterations:
             return None
+        if (best := ledger.best) and best.passed and best.judgements:  # it need not be the newest draft
+            return passes_again(terms.config, best)
         for rule in QUALITY_RULES:
             if reason := rule(terms.config, ledger):
                 return reason
@@ -280,7 +296,7 @@ class Refinement(Generic[PromptT, OutputT]):
         config, policy = self.terms.config, policy_of(self._ledger, self.terms)
         if policy is None or len(self._ledger.records) >= config.max_iterations:
             return None
-        decision = policy.decide(learned_scores(self._ledger, config), self._ledger.actions)
+        decision = policy.decide(standings(self._ledger, self.terms, policy), self._ledger.actions)
         self._ledger.advice = decision.move or ""
         return ExitReason("bayesian_exit", decision.message) if decision.move is None else None
 
@@ -288,6 +304,24 @@ class Refinement(Generic[PromptT, OutputT]):
         ledger = self._ledger
         spent = len(ledger.records) >= self.terms.config.max_iterations
         return ledger.failed_evaluations >= _FAILED_EVALUATIONS_IN_A_ROW or (spent and not ledger.scores)
+
+    def _judgement(self) -> Evaluate[PromptT, OutputT]:
+        """Return the step that scores the current draft, or once more an earlier one."""
+        ledger = self._ledger
+        left = self._time_left(ledger.elapsed_s)
+        if ledger.judging:
+            record = ledger.records[ledger.judging - 1]
+            return Evaluate(
+                record.output, self.task, record.iteration, left, max(1, len(record.judgements)) + 1
+            )
+        assert ledger.draft is not None  # noqa: S101 - a draft is scored after the model replied
+        return Evaluate(ledger.draft.output, self.task, ledger.call.iteration, left)
+
+    def _rank(self) -> None:
+        """Find the best draft anew, once one was judged again."""
+        ledger = self._ledger
+        if any(record.judgements for record in ledger.records):
+            ledger.best = leading(ledger, self.terms)
 
     def _next_call(self) -> CallModel[PromptT]:
         ledger, terms = self._ledger, self.terms
@@ -327,7 +361,8 @@ class Refinement(Generic[PromptT, OutputT]):
     def _finish(
         self, reason: ExitReason, error: ProviderError | EvaluatorError | None = None
     ) -> Finish[PromptT, OutputT]:
-        result = self._result(reason)
+        result = result_of(self._ledger, self.terms, reason)
+        self._ledger.judging = 0
         raised = error if error is not None and not self._ledger.scores else None
         if raised is not None:
             raised.result = result
@@ -362,29 +397,3 @@ class Refinement(Generic[PromptT, OutputT]):
         return ExitReason(
             "timeout_ms", f"the call in flight was interrupted after {passed:.0f} ms of {limit} ms"
         )
-
-    def _priced(self, reply: ModelReplied[OutputT]) -> ModelReplied[OutputT]:
-        prices, usage = self.terms.config.prices, reply.usage
-        if prices is None or usage.cost is not None or usage.prompt_tokens is None:
-            return reply
-        cost = prices.cost(usage.prompt_tokens, usage.completion_tokens or 0)
-        return replace(reply, usage=replace(usage, cost=cost))
-
-    def _result(self, reason: ExitReason) -> RefinementResult[PromptT, OutputT]:
-        ledger, records = self._ledger, tuple(self._ledger.records)
-        chosen = ledger.best if self.terms.config.best_of else ledger.last_scored
-        chosen = chosen or (records[-1] if records else None)
-        metrics = LoopMetrics(
-            total_iterations=len(records),
-            best_score=max(ledger.scores, default=0.0),
-            final_score=ledger.scores[-1] if ledger.scores else 0.0,
-            converged=chosen.passed if chosen else False,
-            exit_reason=reason,
-            total_latency_ms=ledger.elapsed_s * 1000.0,
-            score_trajectory=tuple(ledger.scores),
-            usage=ledger.usage,
-            best_iteration=chosen.iteration if chosen else 0,
-            retries=ledger.retries,
-        )
-        output = chosen.output if chosen else self.terms.format.empty()
-        return RefinementResult(output, metrics, records)

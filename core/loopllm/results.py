@@ -136,16 +136,17 @@ class IterationRecord(Generic[PromptT, OutputT]):
         iteration: 1 for the first call.
         prompt: Exactly what the model saw.
         output: Exactly what it answered.
-        score: Its score in [0, 1], or None when the evaluator failed.
+        score: Its score in [0, 1], or None when the evaluator failed; the mean when it was judged more than once.
         passed: True when the draft is good enough: the score reaches the threshold and the evaluator did not object.
         deficiencies: What the evaluator found wrong.
         latency_ms: Milliseconds the model call took.
         action: How this call was asked for: `first`, `last`, `best`, `deficiencies`, `fresh`, or your builder's name.
-        evaluation: Everything the evaluator said, or None when it failed.
+        evaluation: Everything the evaluator said, or None when it failed; all judgements in one when there are several.
         error: Why there is no score, or an empty string.
         usage: Tokens and cost of the call.
         finish_reason: Why the model stopped writing (`stop`, `length`, ...), or None.
-        evaluation_ms: Milliseconds the evaluation took.
+        evaluation_ms: Milliseconds the (first) evaluation took.
+        judgements: Every single judgement, the first one first, when there was more than one; else empty.
     """
 
     iteration: int
@@ -161,6 +162,7 @@ class IterationRecord(Generic[PromptT, OutputT]):
     usage: Usage = UNKNOWN_USAGE
     finish_reason: str | None = None
     evaluation_ms: float = 0.0
+    judgements: Sequence[EvaluationResult] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class LoopMetrics:
         converged: True when a draft was good enough (see `IterationRecord.passed`).
         exit_reason: Why the run ended.
         total_latency_ms: Wall time of the run in milliseconds.
-        score_trajectory: Scores in order; drafts without a score are left out.
+        score_trajectory: Scores in order, one per draft; drafts without a score are left out.
         usage: Tokens and cost of all calls.
         best_iteration: Number of the returned draft, 1-based; 0 when there is none.
         retries: Calls repeated because of transient failures.

@@ -56,6 +56,8 @@ class Ledger(Generic[PromptT, OutputT]):
         advice: The way of asking that the policy advised after the latest round.
         following: What comes after remembering.
         round_is_new: Whether the latest round is still to be remembered.
+        judging: Number of the round whose draft is being judged again, 0 when none is.
+        judges_no_more: Whether judging again failed in this run.
     """
 
     call: CallModel[PromptT]
@@ -74,6 +76,13 @@ class Ledger(Generic[PromptT, OutputT]):
     advice: str = ""
     following: Step[PromptT, OutputT] | Ended | None = None
     round_is_new: bool = False
+    judging: int = 0
+    judges_no_more: bool = False
+
+    @property
+    def scored(self) -> list[IterationRecord[PromptT, OutputT]]:
+        """The scored rounds."""
+        return [record for record in self.records if record.score is not None]
 
     def close_round(
         self, result: EvaluationResult | None, *, passed: bool, error: str, seconds: float
@@ -112,6 +121,17 @@ class Ledger(Generic[PromptT, OutputT]):
         if self.best is None or _is_better(record, self.best):
             self.best = record
 
+    def replace(self, record: IterationRecord[PromptT, OutputT]) -> None:
+        """Put a round whose draft was judged again in its place."""
+        self.records[record.iteration - 1] = record
+        self.scores = [each.score for each in self.scored if each.score is not None]
+        self.last_scored = self.scored[-1]
+
+    def judge_best_again(self) -> None:
+        """Note that the best draft is about to be judged once more."""
+        if self.best is not None:
+            self.judging, self.attempts = self.best.iteration, 0
+
 
 def _is_better(record: IterationRecord[Any, Any], best: IterationRecord[Any, Any]) -> bool:
     if record.passed != best.passed:
@@ -139,6 +159,8 @@ def dump_run(
         "call": _dump_call(ledger.call, form),
         "draft": _dump_draft(ledger.draft, form),
         "round_is_new": ledger.round_is_new,
+        "judging": ledger.judging,
+        "judges_no_more": ledger.judges_no_more,
         "following": _dump_following(ledger.following, form),
         "step": _dump_step(step),
     }
@@ -188,6 +210,8 @@ _LEDGER_SCALARS = (
     "failed_evaluations",
     "evaluator_error",
     "round_is_new",
+    "judging",
+    "judges_no_more",
 )
 
 
@@ -197,6 +221,7 @@ def _dump_record(record: IterationRecord[PromptT, OutputT], form: PromptFormat[P
     data["output"] = form.dump_output(record.output)
     data["usage"] = asdict(record.usage)
     data["evaluation"] = None if record.evaluation is None else _dump_evaluation(record.evaluation)
+    data["judgements"] = [_dump_evaluation(each) for each in record.judgements]
     return data
 
 
@@ -222,6 +247,7 @@ def _load_record(
         usage=Usage(**data["usage"]),
         evaluation=evaluation,
         deficiencies=evaluation.deficiencies if evaluation else (),
+        judgements=tuple(EvaluationResult(**each) for each in data["judgements"]),
         **{name: data[name] for name in _RECORD_SCALARS},
     )
 

@@ -39,12 +39,14 @@ class Evaluate(Generic[PromptT, OutputT]):
         task: The prompt of the first call, for evaluators that look at it.
         iteration: The draft's number.
         timeout_s: Seconds left for the run, or None without a limit.
+        judgement: How often this draft will have been judged then; above 1 when it is judged again.
     """
 
     output: OutputT
     task: PromptT
     iteration: int
     timeout_s: float | None
+    judgement: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,12 @@ class Finish(Generic[PromptT, OutputT]):
 
     result: RefinementResult[PromptT, OutputT]
     error: Exception | None = None
+
+    def settled(self) -> RefinementResult[PromptT, OutputT]:
+        """Return the result, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.result
 
 
 @dataclass(frozen=True, slots=True)

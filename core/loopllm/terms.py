@@ -10,6 +10,7 @@ from loopllm.config import LoopConfig
 from loopllm.exits import Condition
 from loopllm.feedback import FeedbackBuilder, PromptFormat
 from loopllm.priors import Policy
+from loopllm.priors.judging_again import JudgingRule
 from loopllm.results import OutputT, PromptT
 
 
@@ -26,6 +27,7 @@ class Terms(Generic[PromptT, OutputT]):
         task_type: First half of the key under which the run is learned from.
         model_id: Second half of that key.
         learns: Whether rounds are to be remembered.
+        judging: Whether a draft is worth judging again, or None: each is judged once.
     """
 
     config: LoopConfig
@@ -36,3 +38,4 @@ class Terms(Generic[PromptT, OutputT]):
     task_type: str = "default"
     model_id: str = ""
     learns: bool = False
+    judging: JudgingRule | None = None

@@ -84,6 +84,7 @@ class ParserEvaluator:
     """
 
     inline = True
+    test_retest_sd = 0.0
 
     def __init__(self, parser: BaseOutputParser[Any]) -> None:
         self.parser = parser
@@ -115,6 +116,7 @@ class RunnableEvaluator:
     def __init__(self, runnable: Runnable[Any, Any]) -> None:
         self.runnable = runnable
         self.name = runnable.get_name()
+        self.test_retest_sd = getattr(runnable, "test_retest_sd", None)
 
     def evaluate(self, output: Any, context: Facts | None = None) -> EvaluationResult:
         """Score a draft, blocking."""
@@ -142,6 +144,7 @@ class OutputsEvaluator:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.name = getattr(function, "__name__", type(function).__name__)
         self.is_async = inspect.iscoroutinefunction(function)
+        self.test_retest_sd = getattr(function, "test_retest_sd", None)
         self._function = function
         self._names = set(inspect.signature(function).parameters)
 
@@ -188,6 +191,7 @@ class RunEvaluatorAdapter:
 
     def __init__(self, evaluator: Any) -> None:
         self.name = type(evaluator).__name__
+        self.test_retest_sd = getattr(evaluator, "test_retest_sd", None)
         self._evaluator = evaluator
 
     def evaluate(self, output: Any, context: Facts | None = None) -> EvaluationResult:
@@ -224,6 +228,7 @@ class StringEvaluatorAdapter:
 
     def __init__(self, evaluator: Any) -> None:
         self.name = getattr(evaluator, "evaluation_name", None) or type(evaluator).__name__
+        self.test_retest_sd = getattr(evaluator, "test_retest_sd", None)
         self._evaluator = evaluator
 
     def evaluate(self, output: Any, context: Facts | None = None) -> EvaluationResult:

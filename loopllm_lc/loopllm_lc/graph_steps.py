@@ -87,8 +87,8 @@ class Stretch:
     def run_of(self, data: Mapping[str, Any] | None, task: Any) -> Run:
         """Return the run that was written down, or a new one."""
         if data is None:
-            return self._loop.begin(task, task_type=self._settings.task_type)
-        return self._loop.restore(data, task_type=self._settings.task_type)
+            return self._loop.begin(task, task_type=self._settings.task_type, evaluator=self._judge)
+        return self._loop.restore(data, task_type=self._settings.task_type, evaluator=self._judge)
 
     def go(self, run: Run) -> Result | None:
         """Perform the stretch, blocking; return the result when the run is over."""

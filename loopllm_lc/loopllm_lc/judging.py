@@ -33,6 +33,7 @@ class Readable:
 
     name = "readable"
     inline = True
+    test_retest_sd = 0.0
 
     def evaluate(self, output: Any, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Accept `output`."""
@@ -51,7 +52,7 @@ class Judge:
     """
 
     def __init__(self, evaluator: BoundEvaluator, scope: Scope, asker: Asker, given: Any) -> None:
-        self.name = evaluator.name
+        self.name, self.test_retest_sd = evaluator.name, evaluator.test_retest_sd
         self._evaluator = evaluator
         self._scope = scope
         self._asker = asker

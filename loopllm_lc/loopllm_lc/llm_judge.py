@@ -17,6 +17,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.utils.json import parse_json_markdown
 
 from loopllm.errors import EvaluatorError, MisuseError
+from loopllm.evaluators.checks import stated_spread
 from loopllm.results import EvaluationResult
 from loopllm_lc.replies import text_of
 
@@ -55,6 +56,8 @@ class LLMJudge:
         accept_from: Score of a criterion from which nothing is said to be missing, and the judge passes the draft
             when all reach it.
         name: What to call it in composite scores.
+        test_retest_sd: Standard deviation of its scores of one draft, when it is known, for example from
+            `loopllm.evaluators.measure_judge`; None leaves it to be learned.
 
     Raises:
         MisuseError: There is no criterion, or a number is out of range.
@@ -69,6 +72,7 @@ class LLMJudge:
         votes: int = 1,
         accept_from: float = 0.8,
         name: str = "llm_judge",
+        test_retest_sd: float | None = None,
     ) -> None:
         self.model = model
         self.criteria = dict(criteria) if isinstance(criteria, Mapping) else dict.fromkeys(criteria, "")
@@ -78,6 +82,7 @@ class LLMJudge:
         self.votes = votes
         self.accept_from = accept_from
         self.name = name
+        self.test_retest_sd = stated_spread(test_retest_sd)
         if (
             not self.criteria
             or votes < 1

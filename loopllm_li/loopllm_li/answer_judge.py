@@ -28,6 +28,7 @@ class AnswerJudge:
     def __init__(self, evaluator: Any, evaluate_on: JudgedPart | None = None) -> None:
         bound = as_evaluator(evaluator)
         self.name, self.inline, self.is_async = bound.name, bound.inline, bound.is_async
+        self.test_retest_sd = bound.test_retest_sd
         self._bound = bound
         self._evaluate_on = evaluate_on
         self._previous: str | None = None

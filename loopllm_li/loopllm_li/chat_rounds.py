@@ -117,6 +117,7 @@ class ChatJudge:
     def __init__(self, evaluator: Any) -> None:
         bound = as_evaluator(evaluator)
         self.name, self.inline, self.is_async = bound.name, bound.inline, bound.is_async
+        self.test_retest_sd = bound.test_retest_sd
         self._bound = bound
 
     def evaluate(self, output: ChatResponse, context: Mapping[str, Any] | None = None) -> EvaluationResult:

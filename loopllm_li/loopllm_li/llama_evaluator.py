@@ -14,6 +14,7 @@ from llama_index.core.evaluation.semantic_similarity import SemanticSimilarityEv
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from loopllm.errors import EvaluatorError, MisuseError
+from loopllm.evaluators.checks import stated_spread
 from loopllm.results import EvaluationResult
 from loopllm_li.background_loop import run_blocking
 from loopllm_li.evaluation_verdicts import known_kind, scaled, verdict_of
@@ -34,6 +35,8 @@ class LlamaIndexEvaluator:
         reference: The expected answer, for evaluators that compare with one; `context["reference"]` goes first.
         threshold: Score in [0, 1] from which it passes, instead of the evaluator's own verdict.
         scale: Lowest and highest score of an evaluator of your own that does not score from 0 to 1.
+        test_retest_sd: Standard deviation of its scores in [0, 1] of one answer, when it is known; None leaves it to be
+            learned.
         **arguments: Passed to every call of the evaluator.
 
     Raises:
@@ -47,6 +50,7 @@ class LlamaIndexEvaluator:
         reference: str | None = None,
         threshold: float | None = None,
         scale: tuple[float, float] | None = None,
+        test_retest_sd: float | None = None,
         **arguments: Any,
     ) -> None:
         if not isinstance(evaluator, BaseEvaluator):
@@ -57,6 +61,7 @@ class LlamaIndexEvaluator:
             raise MisuseError(f"scale must be (lowest, highest), got {scale!r}")
         self.evaluator = _with_own_template(evaluator)
         self.name = type(evaluator).__name__
+        self.test_retest_sd = stated_spread(test_retest_sd)
         self._kind = known_kind(evaluator)
         self._reference, self._threshold, self._scale = reference, threshold, scale
         self._arguments = arguments

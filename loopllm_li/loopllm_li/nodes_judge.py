@@ -24,13 +24,14 @@ class NodesJudge:
     def __init__(self, evaluator: Any) -> None:
         bound = as_evaluator(evaluator)
         self.name, self.inline, self.is_async = bound.name, bound.inline, bound.is_async
+        self.test_retest_sd = bound.test_retest_sd
         self._bound = bound
         self._verdicts: dict[str, EvaluationResult] = {}
         self._previous: Retrieval | None = None
 
     def evaluate(self, output: Retrieval, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Score the nodes of a round, blocking."""
-        known = self._verdicts.get(same_words(output.query))
+        known = self._known(output, context)
         verdict = known or self._bound.evaluate(list(output.nodes), self._facts(output, context))
         return self._note(output, verdict)
 
@@ -38,9 +39,13 @@ class NodesJudge:
         self, output: Retrieval, context: Mapping[str, Any] | None = None
     ) -> EvaluationResult:
         """Score the nodes of a round without blocking the event loop."""
-        known = self._verdicts.get(same_words(output.query))
+        known = self._known(output, context)
         verdict = known or await self._bound.aevaluate(list(output.nodes), self._facts(output, context))
         return self._note(output, verdict)
+
+    def _known(self, output: Retrieval, context: Mapping[str, Any] | None) -> EvaluationResult | None:
+        again = (context or {}).get("judgement", 1) > 1  # the engine wants a verdict of its own
+        return None if again else self._verdicts.get(same_words(output.query))
 
     def _facts(self, output: Retrieval, context: Mapping[str, Any] | None) -> dict[str, Any]:
         facts = dict(context or {})

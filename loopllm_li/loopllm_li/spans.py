@@ -201,6 +201,7 @@ class SpannedJudge:
     def __init__(self, judge: Any) -> None:
         self._judge = judge
         self.name, self.inline, self.is_async = judge.name, judge.inline, judge.is_async
+        self.test_retest_sd = getattr(judge, "test_retest_sd", None)
 
     def evaluate(self, output: Any, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Ask the evaluator inside a span."""

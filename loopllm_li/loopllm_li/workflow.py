@@ -140,8 +140,8 @@ class LoopedWorkflow(Workflow):
     async def _run(self, loop: LoopedLLM[Any, str], ctx: RunContext, ev: LoopStart) -> Refinement[Any, str]:
         cut_short = await ctx.store.get(RUN, default=None)
         if isinstance(cut_short, Mapping) and cut_short["task"] == ev.prompt:
-            return loop.restore(cut_short, task_type=self._task_type)
-        return loop.begin(ev.prompt, task_type=self._task_type)
+            return loop.restore(cut_short, task_type=self._task_type, evaluator=self._evaluator)
+        return loop.begin(ev.prompt, task_type=self._task_type, evaluator=self._evaluator)
 
 
 async def _keep(ctx: RunContext, run: Refinement[Any, str]) -> None:

@@ -319,3 +319,12 @@ def test_a_plain_lambda_in_a_chain_is_an_evaluator_too(scripted: Any) -> None:
         bound=scripted("hi"), evaluator=RunnableLambda(lambda facts: len(facts["output"]) / 2)
     )
     assert looped.invoke("?").response_metadata["loopllm"]["score"] == 1.0
+
+
+def test_what_an_evaluator_states_of_its_spread_reaches_the_loop() -> None:
+    judge = LLMJudge(FakeListChatModel(responses=["{}"]), ["clear"], test_retest_sd=0.06)
+    assert as_langchain_evaluator(judge).test_retest_sd == 0.06
+    assert as_langchain_evaluator(StrOutputParser()).test_retest_sd == 0.0
+    assert as_langchain_evaluator(lambda output: 0.5).test_retest_sd is None
+    with pytest.raises(MisuseError, match="test_retest_sd"):
+        LLMJudge(FakeListChatModel(responses=["{}"]), ["clear"], test_retest_sd=7)

@@ -30,10 +30,15 @@ from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions, as_node
 
 from loopllm import CompositeEvaluator, LoopConfig, LoopedLLM, MisuseError
 from loopllm.errors import EvaluatorError
+from loopllm.evaluators import as_evaluator
 from loopllm.providers.mock import MockLLMProvider
 from loopllm_li import LlamaIndexEvaluator
+from loopllm_li.answer_judge import AnswerJudge
 from loopllm_li.background_loop import run_blocking
+from loopllm_li.chat_rounds import ChatJudge
 from loopllm_li.evaluation_verdicts import _READERS
+from loopllm_li.nodes_judge import NodesJudge
+from loopllm_li.spans import SpannedJudge
 
 FACTS = {"query": "why do tides rise?", "contexts": ["The moon raises the tides."], "reference": "the moon"}
 
@@ -352,3 +357,11 @@ def test_a_judge_that_is_down_is_no_score_whichever_evaluator_asks_it(kind: Any)
     loop = LoopedLLM(lambda prompt: "the moon", LoopConfig(max_iterations=1, max_retries=0))
     with pytest.raises(EvaluatorError, match="no route"):
         loop.refine("why?", LlamaIndexEvaluator(judge), facts)
+
+
+def test_a_stated_spread_reaches_the_loop_through_every_wrapper() -> None:
+    judge = LlamaIndexEvaluator(Given(score=0.5), test_retest_sd=0.06)
+    for wrapped in (judge, NodesJudge(judge), AnswerJudge(judge), ChatJudge(judge)):
+        assert as_evaluator(wrapped).test_retest_sd == 0.06
+        assert as_evaluator(SpannedJudge(as_evaluator(wrapped))).test_retest_sd == 0.06
+    assert as_evaluator(LlamaIndexEvaluator(Given(score=0.5))).test_retest_sd is None

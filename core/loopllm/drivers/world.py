@@ -60,4 +60,6 @@ class World(Generic[PromptT, OutputT]):
     def context_of(self, step: Evaluate[PromptT, OutputT]) -> Mapping[str, Any]:
         """Return what the evaluator is told about the run."""
         facts: dict[str, Any] = {"prompt": step.task, "iteration": step.iteration}
+        if step.judgement > 1:
+            facts["judgement"] = step.judgement
         return {**facts, **self.context} if self.context else facts

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from loopllm.evaluators.composite import CompositeEvaluator
     from loopllm.evaluators.json_schema import JSONSchemaEvaluator
     from loopllm.evaluators.length import LengthEvaluator
+    from loopllm.evaluators.measuring import ameasure_judge, measure_judge
     from loopllm.evaluators.patterns import RegexEvaluator
     from loopllm.evaluators.threshold import ThresholdEvaluator
 
@@ -22,7 +23,9 @@ __all__ = [
     "LengthEvaluator",
     "RegexEvaluator",
     "ThresholdEvaluator",
+    "ameasure_judge",
     "as_evaluator",
+    "measure_judge",
 ]
 
 _HOMES = {
@@ -32,7 +35,9 @@ _HOMES = {
     "LengthEvaluator": "length",
     "RegexEvaluator": "patterns",
     "ThresholdEvaluator": "threshold",
+    "ameasure_judge": "measuring",
     "as_evaluator": "adapt",
+    "measure_judge": "measuring",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from loopllm.deadline import call_in_thread
 from loopllm.errors import EvaluatorError, MisuseError
 from loopllm.evaluators.base import Context
-from loopllm.evaluators.checks import require_name
+from loopllm.evaluators.checks import require_name, stated_spread
 from loopllm.evaluators.verdicts import as_result
 from loopllm.results import EvaluationResult
 
@@ -42,14 +42,16 @@ class BoundEvaluator:
         inline: True when `evaluate` takes microseconds and never blocks, so it may run on the event loop.
         waits: True when `evaluate` may wait for a model or a network, so a time limit has to interrupt it.
         is_async: True when there is only `aevaluate`; `evaluate` then raises `MisuseError`.
+        test_retest_sd: Standard deviation of its scores of one output, as it states it; None when it does not.
     """
 
-    __slots__ = ("_aask", "_ask", "_source", "inline", "is_async", "name", "waits")
+    __slots__ = ("_aask", "_ask", "_source", "inline", "is_async", "name", "test_retest_sd", "waits")
 
     name: str
     inline: bool
     waits: bool
     is_async: bool
+    test_retest_sd: float | None
 
     def __init__(self, source: Any, name: str, ask: _Ask | None, aask: _AsyncAsk | None) -> None:
         self._source = source
@@ -59,6 +61,7 @@ class BoundEvaluator:
         self.inline = ask is not None and getattr(source, "inline", False) is True
         self.waits = ask is not None and _may_wait(source)
         self.is_async = ask is None
+        self.test_retest_sd = stated_spread(getattr(source, "test_retest_sd", None))
 
     def evaluate(self, output: Any, context: Context | None = None) -> EvaluationResult:
         """Score `output`, blocking.
@@ -146,8 +149,8 @@ def as_evaluator(evaluator: Any, name: str | None = None) -> BoundEvaluator:
         name: What to call it, instead of its own name.
 
     Returns:
-        An object with `evaluate`, `aevaluate`, `name`, `inline`, `waits` and `is_async`. Binding a bound one changes
-        nothing.
+        An object with `evaluate`, `aevaluate`, `name`, `inline`, `waits`, `is_async` and `test_retest_sd`. Binding a
+        bound one changes nothing.
 
     Raises:
         MisuseError: The object cannot be asked for a score; the message says why.

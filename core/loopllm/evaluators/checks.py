@@ -38,3 +38,11 @@ def require_text(output: Any, name: str) -> str:
         f"evaluator {name!r} scores text, but the output is a {type(output).__name__}; wrap it in a function "
         "that passes the text on, such as: lambda output: evaluator.evaluate(output.text)"
     )
+
+
+def stated_spread(value: Any) -> float | None:
+    """Return what an evaluator states as its `test_retest_sd`, None when it states nothing."""
+    if value is None:
+        return None
+    require_number("test_retest_sd", value, 0, 1)
+    return float(value)

@@ -42,6 +42,7 @@ class CompositeEvaluator:
         inline: True when every child is.
         waits: True when a child may wait for a model or a network.
         is_async: True when a child can only be awaited.
+        test_retest_sd: Standard deviation of its scores of one output; None when a child that counts states none.
 
     Raises:
         MisuseError: No evaluators, or weights that do not fit them.
@@ -60,6 +61,7 @@ class CompositeEvaluator:
         _, exponent = math.frexp(max(self.weights))  # exact, where tiny weights would round to 0
         self._shares = tuple(math.ldexp(weight, -exponent) for weight in self.weights)
         self._labels = _labels(self.evaluators)
+        self.test_retest_sd = _spread(self.evaluators, self._shares)
 
     def evaluate(self, output: Any, context: Context | None = None) -> EvaluationResult:
         """Ask the children one after the other.
@@ -109,6 +111,16 @@ class CompositeEvaluator:
     def __repr__(self) -> str:
         children = ", ".join(self._labels)
         return f"CompositeEvaluator([{children}], weights={list(self.weights)}, name={self.name!r})"
+
+
+def _spread(children: Sequence[BoundEvaluator], shares: Sequence[float]) -> float | None:
+    """Spread of a weighted mean of scores that err independently: sqrt(sum (w sd)^2) / sum w."""
+    squares = 0.0
+    for child, share in zip(children, shares, strict=True):
+        if share and child.test_retest_sd is None:
+            return None
+        squares += (share * (child.test_retest_sd or 0.0)) ** 2
+    return math.sqrt(squares) / math.fsum(shares)
 
 
 def _rebuilt(evaluators: Sequence[Any], weights: Sequence[float], name: str) -> CompositeEvaluator:

@@ -120,6 +120,7 @@ class JSONSchemaEvaluator:
         _require_usable(**self._arguments)
         self.name = name
         self.inline = schema is None
+        self.test_retest_sd = 0.0
         self._read = functools.partial(
             read_json, allow_fenced=allow_fenced, max_chars=max_chars, max_depth=max_depth
         )

@@ -42,6 +42,7 @@ class LengthEvaluator:
     max_words: int = 100_000
     name: str = "length"
     inline: ClassVar[bool] = True
+    test_retest_sd: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         require_name(self.name)

@@ -61,6 +61,7 @@ class RegexEvaluator:
     _required: tuple[Any, ...] = field(init=False, repr=False, compare=False)
     _forbidden: tuple[Any, ...] = field(init=False, repr=False, compare=False)
     inline: ClassVar[bool] = False  # a slow pattern would hold up the event loop until the limit
+    test_retest_sd: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         require_name(self.name)

@@ -27,6 +27,7 @@ class ThresholdEvaluator:
         threshold: Lowest score that passes, in [0, 1].
         name: What to call it in deficiencies and composite scores.
         is_async: True when the scorer can only be awaited.
+        test_retest_sd: What the scorer states of itself; None when it states nothing.
 
     Raises:
         MisuseError: The threshold is not in [0, 1], or the scorer cannot be called.
@@ -39,6 +40,7 @@ class ThresholdEvaluator:
     inline: bool = field(init=False, repr=False)
     waits: bool = field(init=False, repr=False)
     is_async: bool = field(init=False, repr=False)
+    test_retest_sd: float | None = field(init=False, repr=False)
     _bound: BoundEvaluator = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -49,6 +51,7 @@ class ThresholdEvaluator:
         object.__setattr__(self, "inline", bound.inline)
         object.__setattr__(self, "waits", bound.waits)
         object.__setattr__(self, "is_async", bound.is_async)
+        object.__setattr__(self, "test_retest_sd", bound.test_retest_sd)
 
     def evaluate(self, output: Any, context: Context | None = None) -> EvaluationResult:
         """Score `output`; `passed` is True when the score reaches the threshold."""

@@ -40,6 +40,9 @@ ASK_ALL_EVERY = 16.0
 
 OUT_OF_THE_QUESTION = 1e-7
 
+ERRS_FROM = 0.03
+"""A judge's spread from which archetypes whose judge does not err are ruled out; below, they may be the nearer ones."""
+
 BELIEF_WEIGHT = 6.0
 """What a belief is worth before its cell was seen, in observations; for intervals."""
 
@@ -136,8 +139,9 @@ def _voice(counts: TransitionCounts, most: float) -> float:
 
 
 def start_weights(archetypes: Sequence[Archetype], judge_sd: float | None) -> list[float]:
-    """Weights before any run; a stated judge's spread rules out what contradicts it."""
-    errs = None if judge_sd is None else judge_sd > 0.0
+    """Weights before any run; a known judge's spread rules out what contradicts it."""
+    hardly = judge_sd is None or 0.0 < judge_sd < ERRS_FROM
+    errs = None if hardly or judge_sd is None else judge_sd > 0.0
     raw = [a.weight if errs is None or errs is bool(a.optimism) else 0.0 for a in archetypes]
     total = sum(raw)
     return [w / total for w in raw]

@@ -1,8 +1,10 @@
 """How an observation becomes additions to the statistics.
 
 Rule 1: a whole run teaches the sum of its rounds and its end, so that a live run may be learned round by round.
-Rule 2: a pair's statistics hold everything; those shared with other pairs hold the transitions, the mean costs of calls
-and the number of runs.
+Rule 2: a pair's statistics hold everything; those shared with other pairs hold the transitions, the mean costs of
+calls, the repeats of judges and the number of runs.
+Rule 3: transitions are learned from the first judgement of each draft, whether or not it was judged again: a score that
+is the mean of several varies less, and runs with and without repeats would not compare.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from loopllm.priors.archetypes import FIRST_BINS, first_bin
 from loopllm.priors.cost_sums import FIRST_WAY, CostRow, add_call, add_row, add_totals, empty_row, era_of
 from loopllm.priors.counts import WIDTH, TransitionCounts
 from loopllm.priors.forgetting import OLDEST
+from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.observation import USUAL_WAY, CallObservation, RoundObservation
 from loopllm.priors.run_state import transitions
 from loopllm.priors.statistics import Statistics
@@ -141,10 +144,16 @@ def learn_latencies(statistics: Statistics, latencies_ms: Sequence[float]) -> No
 
 
 def learn_shared(
-    statistics: Statistics, events: Sequence[Event], first: float | None, costs: Mapping[str, CostRow]
+    statistics: Statistics,
+    events: Sequence[Event],
+    first: float | None,
+    costs: Mapping[str, CostRow],
+    judgements: Sequence[Sequence[float]] = (),
 ) -> None:
-    """What a pair's relatives learn: transitions, what calls cost, and the first score when a run starts."""
+    """What a pair's relatives learn: transitions, costs, a judge's repeats, and the first score when a run starts."""
     learn_events(statistics, OLDEST, events)
+    if len(judgements):
+        JudgeSpread.of(judgements).learn(statistics)
     for way, row in costs.items():
         add_totals(statistics.cost_row(OLDEST, way), row)
     if first is not None:
@@ -182,3 +191,5 @@ def learn_end(statistics: Statistics, seen: CallObservation) -> None:
         statistics.bump("s/reached")
         if max(seen.scores) < seen.quality_threshold:
             learn_success(statistics, len(seen.scores))  # good enough by the evaluator's word alone
+    if len(seen.judgements):
+        JudgeSpread.of(seen.judgements).learn(statistics)

@@ -117,6 +117,8 @@ class CallObservation:
         usages: Tokens and money of each call, or empty.
         evaluations_ms: Milliseconds of each call's evaluation, or empty.
         hindsight: Of a run that the priors did not steer: what they would have changed. A loop fills it in.
+        judgements: All scores of each draft that was judged more than once, the first one included; `scores` holds the
+            first only.
 
     Raises:
         MisuseError: A field is out of its range; the message names it.
@@ -134,11 +136,14 @@ class CallObservation:
     usages: Sequence[Usage] = ()
     evaluations_ms: Sequence[float] = ()
     hindsight: Hindsight | None = None
+    judgements: Sequence[Sequence[float]] = ()
 
     def __post_init__(self) -> None:
         check_text("task_type", self.task_type)
         check_text("model_id", self.model_id)
         check_scores(self.scores)
+        for scores in self.judgements:
+            check_scores(scores)
         _check_latencies("latencies_ms", self.latencies_ms)
         _check_latencies("evaluations_ms", self.evaluations_ms)
         _check_usages(self.usages)

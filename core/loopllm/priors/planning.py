@@ -23,6 +23,7 @@ from loopllm.priors.exploration import (
     fixed_price,
     glance,
 )
+from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.objective import Goal, Objective, goal_of
 from loopllm.priors.observation import USUAL_WAY
 from loopllm.priors.planner import Plan
@@ -142,7 +143,9 @@ class Prepared:
 
 def prepare(believer: Believer, scopes: Scopes, request: PlanRequest, half_life: float) -> Prepared:
     """Form the beliefs of a pair and plan on them."""
-    beliefs = believer.believe(scopes, request.ways, USUAL_WAY, request.judge_sd)
+    stated = request.judge_sd
+    judge_sd = JudgeSpread.seen(scopes.task).learned if stated is None else stated
+    beliefs = believer.believe(scopes, request.ways, USUAL_WAY, judge_sd)
     by_way = costs_by_way(scopes, half_life, request.ways)
     costs = CallCosts(request.objective, request.call_cost, by_way)
     runs, pooled = scopes.pair.runs, scopes.everything.runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from loopllm.events import DraftScored, Finished, LoopEvent, Retrying, RoundStarted
+from loopllm.events import DraftJudgedAgain, DraftScored, Finished, LoopEvent, Retrying, RoundStarted
 
 logger = logging.getLogger("loopllm")
 logger.addHandler(logging.NullHandler())
@@ -28,6 +28,13 @@ class LogObserver:
                 self._log.debug("call %d (%s)", iteration, action)
             case DraftScored(record):
                 self._log.debug("call %d scored %s", record.iteration, record.score)
+            case DraftJudgedAgain(record):
+                self._log.debug(
+                    "call %d judged %d times scored %s",
+                    record.iteration,
+                    len(record.judgements),
+                    record.score,
+                )
             case Retrying(iteration, seconds, reason):
                 self._log.warning("call %d failed, again in %.1f s: %s", iteration, seconds, reason)
             case Finished(result):

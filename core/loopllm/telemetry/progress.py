@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from loopllm.errors import MissingExtraError
-from loopllm.events import DraftScored, Finished, LoopEvent, Retrying, RoundStarted
+from loopllm.events import DraftJudgedAgain, DraftScored, Finished, LoopEvent, Retrying, RoundStarted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +50,7 @@ class ProgressLine:
             case RoundStarted(iteration, action):
                 best = "" if self._best is None else f", best so far {self._best:.2f}"
                 self._status.update(f"call {iteration} ({action}){best}")
-            case DraftScored(_, best_score):
+            case DraftScored(_, best_score) | DraftJudgedAgain(_, best_score):
                 self._best = best_score
             case Retrying(iteration, seconds, reason):
                 self._status.update(f"call {iteration} failed ({reason}), again in {seconds:.1f} s")

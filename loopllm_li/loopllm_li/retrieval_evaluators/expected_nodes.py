@@ -32,6 +32,7 @@ class ExpectedNodes:
     """
 
     name = "expected_nodes"
+    test_retest_sd = 0.0
 
     def __init__(self, labels: Labels, metrics: Sequence[str] = ("hit_rate", "mrr")) -> None:
         if not metrics:

@@ -24,6 +24,7 @@ class NodeStability:
     """
 
     name = "node_stability"
+    test_retest_sd = 0.0
     inline = True
 
     def evaluate(

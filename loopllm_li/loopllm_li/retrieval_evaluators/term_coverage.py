@@ -43,6 +43,7 @@ class TermCoverage:
     """
 
     name = "term_coverage"
+    test_retest_sd = 0.0
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loopllm.adaptive_priors import AdaptivePriors
 from loopllm.config import LoopConfig
 from loopllm.drivers import awaiting as awaiting_driver
 from loopllm.drivers import blocking as blocking_driver
@@ -21,8 +22,9 @@ from loopllm.drivers.blocking import drive
 from loopllm.drivers.world import World
 from loopllm.errors import CallTimeoutError, EvaluatorError, ProviderError
 from loopllm.evaluators.adapt import as_evaluator
-from loopllm.events import DraftReceived, DraftScored, Finished, LoopEvent, narrate
+from loopllm.events import DraftJudgedAgain, DraftReceived, DraftScored, Finished, LoopEvent, narrate
 from loopllm.feedback import TextFormat
+from loopllm.preparing import make_terms
 from loopllm.priors import CallObservation, RoundObservation
 from loopllm.providers.base import Completion
 from loopllm.refinement import Refinement
@@ -31,6 +33,7 @@ from loopllm.steps import Remember
 from loopllm.terms import Terms
 
 TIME_LIMIT_S = 30.0
+PRIORS = AdaptivePriors()
 
 
 class Clock:
@@ -139,6 +142,8 @@ def world(script: Sequence[str], notebook: Notebook | None, clock: Clock) -> Wor
 
 def run(learns: bool, limits: dict[str, Any]) -> Refinement[Any, str]:
     config = LoopConfig(timeout_ms=TIME_LIMIT_S * 1000, **limits)
+    if "judge_sd" in limits:  # with a rule that may have a draft judged again
+        return Refinement("task", make_terms(config, TextFormat(), (), PRIORS, "t", "m"))
     return Refinement(
         "task", Terms(config, TextFormat(), config.ways(), task_type="t", model_id="m", learns=learns)
     )
@@ -151,6 +156,10 @@ def without_clocks(events: Iterator[LoopEvent[Any, str]]) -> list[Any]:
         match event:
             case DraftReceived(iteration, output):
                 told.append(("received", iteration, output))
+            case DraftJudgedAgain(record, best, superseded):
+                told.append(
+                    ("again", record.iteration, record.score, len(record.judgements), best, superseded)
+                )
             case DraftScored(record, best, superseded):
                 told.append(
                     ("scored", record.iteration, record.score, record.error, record.action, best, superseded)
@@ -199,6 +208,8 @@ LIMITS = st.fixed_dictionaries(
         "max_retries": st.integers(0, 3),
         "token_budget": st.integers(20, 60),
         "convergence_delta": st.sampled_from([0.0, 0.01, 0.3]),
+        "judge_sd": st.sampled_from([0.1, 0.2]),
+        "judge_cost": st.sampled_from([0.0, 0.02]),
     },
 )
 
@@ -255,6 +266,11 @@ def test_both_drivers_end_the_same_way_when_a_call_is_too_slow(script: list[str]
     assert blocked[:3] == awaited[:3]
     assert blocked[3] == pytest.approx(awaited[3])
     assert blocked[3] <= TIME_LIMIT_S + 0.001
+
+
+def test_a_draft_is_judged_again_by_both() -> None:
+    for told, _, _, _ in both(["0.79", "0.82"], True, {"judge_sd": 0.1, "judge_cost": 0.0}):
+        assert any(event[0] == "again" for event in told if isinstance(event, tuple))
 
 
 def test_a_call_that_is_too_slow_is_interrupted_at_the_limit_in_both() -> None:
