@@ -52,7 +52,7 @@ class Arithmetic(Protocol):
         """Probabilities of the outcomes under weights; see `archetypes.ArchetypeMixture`."""
         ...
 
-    def corrected(self, outlook: Outlook, counts: TransitionCounts) -> Outlook:
+    def corrected(self, outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> Outlook:
         """A belief corrected by a table of counts; see `tilting.Corrected`."""
         ...
 
@@ -88,9 +88,9 @@ class CellByCell:
         """See `archetypes.ArchetypeMixture`."""
         return ArchetypeMixture(self.archetypes, weights, judge_sd)
 
-    def corrected(self, outlook: Outlook, counts: TransitionCounts) -> Outlook:
+    def corrected(self, outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> Outlook:
         """See `tilting.Corrected`."""
-        return Corrected(outlook, counts)
+        return Corrected(outlook, counts, strength)
 
     def make_plan(
         self,

@@ -35,9 +35,9 @@ class OnTables:
         """See `archetypes.ArchetypeMixture`."""
         return TableMixture(self._tables, weights, judge_sd)
 
-    def corrected(self, outlook: Outlook, counts: TransitionCounts) -> TableOutlook:
+    def corrected(self, outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> TableOutlook:
         """See `tilting.Corrected`."""
-        return corrected(outlook, counts)
+        return corrected(outlook, counts, strength)
 
     def make_plan(
         self,

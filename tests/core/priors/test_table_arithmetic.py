@@ -55,14 +55,14 @@ def test_the_weights_of_the_archetypes_are_the_same(some_runs):
 
 
 @settings(max_examples=15, deadline=None)
-@given(runs, st.sampled_from([None, 0.0, 0.08]))
-def test_mixture_optimism_and_corrections_are_the_same(some_runs, judge_sd):
+@given(runs, st.sampled_from([None, 0.0, 0.08]), st.sampled_from([0.4, 1.0]))
+def test_mixture_optimism_and_corrections_are_the_same(some_runs, judge_sd, strength):
     counts, first = counted(some_runs)
     weights = PLAIN.posterior_weights(start(PLAIN), counts, first)
     plain, tables = (arithmetic.mixture(weights, judge_sd) for arithmetic in (PLAIN, ON_TABLES))
     assert tables.judge_errs == plain.judge_errs
     assert tables.families() == pytest.approx(plain.families())
-    corrected = [a.corrected(m, counts) for a, m in ((PLAIN, plain), (ON_TABLES, tables))]
+    corrected = [a.corrected(m, counts, strength) for a, m in ((PLAIN, plain), (ON_TABLES, tables))]
     for cell in range(CELLS):
         assert tables(cell) == pytest.approx(plain(cell), abs=1e-9)
         assert tables.optimism(cell) == pytest.approx(plain.optimism(cell), abs=1e-6)
