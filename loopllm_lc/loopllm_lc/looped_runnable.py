@@ -124,7 +124,8 @@ class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output]):
         """Run the loop, then yield the accepted draft in the pieces it came in.
 
         They add up to what `invoke` returns; the last one carries the summed usage and the loop's facts. Progress
-        goes out as custom events: `loopllm.iteration.start`, `loopllm.iteration.end`, `loopllm.retry`, `loopllm.exit`.
+        goes out as custom events: `loopllm.iteration.start`, `loopllm.iteration.end`,
+        `loopllm.iteration.judged_again`, `loopllm.retry`, `loopllm.exit`.
         """
         yield from self.transform(iter([input]), config, **kwargs)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 
-from loopllm.events import DraftScored, LoopEvent, Retrying, RoundStarted
+from loopllm.events import DraftJudgedAgain, DraftScored, LoopEvent, Retrying, RoundStarted
 from loopllm.results import IterationRecord, Usage
 from loopllm_lc.scope import Scope, hears
 
@@ -27,6 +27,11 @@ def told_of(event: LoopEvent[Any, Any]) -> Told | None:
             return "loopllm.iteration.start", {"iteration": iteration, "action": action}
         case DraftScored(record):
             return "loopllm.iteration.end", _round_data(record)
+        case DraftJudgedAgain(record):
+            return "loopllm.iteration.judged_again", {
+                **_round_data(record),
+                "judgements": [each.score for each in record.judgements],
+            }
         case Retrying(iteration, seconds, reason):
             return "loopllm.retry", {"iteration": iteration, "seconds": seconds, "reason": reason}
         case _:

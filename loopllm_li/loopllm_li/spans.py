@@ -18,7 +18,7 @@ from llama_index_instrumentation.event_handlers import NullEventHandler
 from llama_index_instrumentation.span_handlers import NullSpanHandler
 from pydantic import BaseModel
 
-from loopllm.events import DraftScored, Finished, LoopEvent
+from loopllm.events import DraftJudgedAgain, DraftScored, Finished, LoopEvent
 from loopllm.providers.base import Completion, Provider
 from loopllm.results import EvaluationResult, IterationRecord, OutputT, PromptT
 
@@ -96,7 +96,7 @@ class InstrumentationObserver:
         if not listened():
             return
         match event:
-            case DraftScored(record, best_score):
+            case DraftScored(record, best_score) | DraftJudgedAgain(record, best_score):
                 summary = scored_iteration(record, best_score)
                 dispatcher.event(LoopIterationEvent(span_id=None, **summary.model_dump()))
             case Finished(result):

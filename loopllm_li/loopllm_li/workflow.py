@@ -11,7 +11,7 @@ from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Wor
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
 from loopllm.errors import MisuseError
 from loopllm.evaluators import as_evaluator
-from loopllm.events import DraftScored, Finished
+from loopllm.events import DraftJudgedAgain, DraftScored, Finished
 from loopllm.providers.adapt import as_provider
 from loopllm.refinement import Refinement
 from loopllm.results import IterationRecord, RefinementResult
@@ -45,7 +45,7 @@ class LoopStart(StartEvent):
 
 
 class LoopRoundEvent(Event):
-    """A round was scored; written to the stream.
+    """A round was scored, or its draft judged again; written to the stream.
 
     Attributes:
         iteration: 1 for the first.
@@ -123,7 +123,7 @@ class LoopedWorkflow(Workflow):
         result: RefinementResult[Any, str] | None = None
         events = loop.astream(run, self._evaluator, ev.context, task_type=self._task_type)
         async for event in events:
-            if isinstance(event, DraftScored):
+            if isinstance(event, DraftScored | DraftJudgedAgain):
                 await _keep(ctx, run)
                 ctx.write_event_to_stream(_told(event.record, event.best_score))
             elif isinstance(event, Finished):
