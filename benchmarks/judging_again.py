@@ -25,7 +25,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as a script
 
-from benchmarks.stopping_lab.environments import JUDGE_SD, KNOBS, Floats, capped
+from benchmarks.stopping_lab.environments import JUDGE_SD, KNOBS, capped
+from benchmarks.stopping_lab.trajectories import Floats
 
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
 from loopllm.stores.memory import MemoryStore
@@ -98,7 +99,12 @@ def drawn(rng: np.random.Generator, knobs: Floats, n: int) -> Runs:
 def config_of(goal: Mapping[str, Any], arm: Mapping[str, Any], *, explore: bool) -> LoopConfig:
     """Settings of one arm."""
     cost = goal["call_cost"] * SHARE_OF_A_CALL if arm.get("judges") else None
-    fixed = {"max_iterations": CALLS, "convergence_delta": 0.0, "timeout_ms": None, "feedback": "last"}
+    fixed: dict[str, Any] = {
+        "max_iterations": CALLS,
+        "convergence_delta": 0.0,
+        "timeout_ms": None,
+        "feedback": "last",
+    }
     return LoopConfig(**goal, **fixed, judge_sd=arm.get("judge_sd"), judge_cost=cost, explore=explore)
 
 

@@ -1,7 +1,8 @@
 """The quick form of the comparison: near a threshold a cheap second judgement earns more than it costs."""
 
 import numpy as np
-from benchmarks.judging_again import ARMS, GOALS, KNOBS, Reader, config_of, drawn, tested
+from benchmarks.judging_again import ARMS, GOALS, Reader, config_of, drawn, tested
+from benchmarks.stopping_lab.environments import KNOBS
 
 from loopllm import LoopedLLM
 

@@ -13,15 +13,16 @@ from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Beliefs, Believer, Scopes
 from loopllm.priors.call_cost import CallCosts, WayCost, expected_by_way
 from loopllm.priors.cost_sums import CostRow
+from loopllm.priors.counts import TransitionCounts
 from loopllm.priors.evidence import Evidence, evidence_of
 from loopllm.priors.exploration import (
-    WAYS,
     Price,
     chance,
     curiosity,
     discounted_price,
     fixed_price,
     glance,
+    hopes,
 )
 from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.objective import Goal, Objective, goal_of
@@ -29,6 +30,8 @@ from loopllm.priors.observation import USUAL_WAY
 from loopllm.priors.planner import Plan
 from loopllm.priors.policy import Policy
 from loopllm.priors.score_grid import score_grid
+from loopllm.priors.tilting import Outlook
+from loopllm.priors.ways import hoping
 from loopllm.priors.worth import Worth
 
 REPLAN_AFTER = 0.12
@@ -174,7 +177,7 @@ def _prepared(
         for way, part in _parts(beliefs, explore=request.explore).items()
     }
     make_plan, horizon = beliefs.arithmetic.make_plan, request.max_iterations
-    plan, supposed = make_plan(beliefs.outlooks, worth, prices, horizon, grid), None
+    plan, supposed = make_plan(_hopeful(beliefs, explore=request.explore), worth, prices, horizon, grid), None
     if request.explore:
         drawn = chance(crc32(f"{request.task_type}\n{request.model_id}".encode()), int(runs))
         full = {way: costs.price(way, horizon, fixed_price(1.0)) for way in prices}
@@ -186,8 +189,18 @@ def _parts(beliefs: Beliefs, *, explore: bool) -> dict[str, Price]:
     """The part of a call's cost that is reckoned, by way of asking: all of it, or less where it teaches."""
     if not explore:
         return dict.fromkeys(beliefs.outlooks, fixed_price(1.0))
-    curious = WAYS if len(beliefs.outlooks) > 1 else curiosity(beliefs.first_scores)
-    return {way: discounted_price(counts, 1.0, curious) for way, counts in beliefs.counts.items()}
+    together = TransitionCounts()
+    for counts in beliefs.counts.values():
+        together.merge(counts)
+    return dict.fromkeys(beliefs.outlooks, discounted_price(together, 1.0, curiosity(beliefs.first_scores)))
+
+
+def _hopeful(beliefs: Beliefs, *, explore: bool) -> Mapping[str, Outlook]:
+    """What is planned on: the beliefs, but while learning in favour of the ways that are known less."""
+    if not explore or len(beliefs.outlooks) == 1:
+        return beliefs.outlooks
+    leaning, factors = beliefs.arithmetic.leaning, hopes(beliefs.tried)
+    return {way: leaning(look, hoping(factors[way])) for way, look in beliefs.outlooks.items()}
 
 
 def _rung(cost: float) -> int | None:

@@ -228,7 +228,7 @@ class Policy:
             return Decision(self, state, self.ways[0], advised)
         move = planned or self._supposed_move(state)
         if move is None and self._glances(scores, state):
-            move = self.ways[0]
+            move = self.next_way(state)
         return Decision(self, state, move, advised)
 
     def acting(self) -> Policy:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loopllm.priors.archetypes import BELIEVABLE, NEGLIGIBLE, UNREACHED, Archetype, voice_of
-from loopllm.priors.counts import WIDTH, TransitionCounts
+from loopllm.priors.counts import WIDTH, Row, TransitionCounts
 from loopllm.priors.run_state import BANDS, CELLS, DEPTHS, FIRST_GAIN, FIRST_STALL, MOMENTA
 from loopllm.priors.tilting import (
     EVENTS,
@@ -171,6 +171,12 @@ def corrected(outlook: Outlook, counts: TransitionCounts, strength: float = 1.0)
         others = outer[ring.outer] - inner
         belief = _tilted(belief, _factors(others[:, :WIDTH], others[:, WIDTH:], strength)[ring.inner])
     return TableOutlook(_tilted(belief, _factors(seen, visits * belief, strength)))
+
+
+def leaning(outlook: Outlook, factors: Row | None) -> TableOutlook:
+    """A belief leaning by factors; see `ways.Leaning`."""
+    table = table_of(outlook)
+    return TableOutlook(table if factors is None else _tilted(table, np.array(factors)))
 
 
 def _by_band(cells: Array) -> Array:
