@@ -9,13 +9,14 @@ are disjoint: nothing counts twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loopllm.priors.archetypes import FIRST_BINS, Archetype, ArchetypeMixture, posterior_weights
 from loopllm.priors.counts import TransitionCounts
 from loopllm.priors.forgetting import constancy, faded
 from loopllm.priors.statistics import Statistics
 from loopllm.priors.tilting import Corrected, Outlook
+from loopllm.priors.ways import TWINS, departing, with_twin
 
 OTHERS_VOICE, SIBLINGS_VOICE = 20.0, 40.0
 """Transitions of other pairs that count, at most, towards which archetype it is."""
@@ -62,11 +63,13 @@ class Beliefs:
         outlooks: Probabilities of the outcomes per cell, by way of asking.
         mixture: The archetypes behind them.
         counts: The pair's own transitions, faded, by way of asking.
+        tried: Transitions that speak of each way, of the pair and of its siblings.
     """
 
     outlooks: Mapping[str, Outlook]
     mixture: ArchetypeMixture
     counts: Mapping[str, TransitionCounts]
+    tried: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def weight_of(self, cell: int) -> float:
         """What the belief in a cell is worth, in observations."""
@@ -175,15 +178,22 @@ class Believer:
             theirs = capped(relatives.siblings, SIBLINGS_COUNT * constancy(scopes.pair))
             outlook = _corrected(mixture, theirs, own)
             return Beliefs({usual: outlook}, mixture, {usual: own})
-        counts = {way: faded(scopes.pair, self._half_life, [way]) for way in ways}
-        looks = {way: self._of_way(scopes, mixture, way, counts[way]) for way in ways}
-        return Beliefs(looks, mixture, counts)
+        return self._by_way(scopes, mixture, ways)
 
-    def _of_way(self, scopes: Scopes, mixture: ArchetypeMixture, way: str, own: TransitionCounts) -> Outlook:
-        others = {w for _, w in scopes.pair.layers} - {way}
-        rest = faded(scopes.pair, self._half_life, others)
-        siblings = capped(siblings_of(scopes, [way]), SIBLINGS_COUNT)
-        return _corrected(mixture, siblings, capped(rest, OTHER_WAYS_COUNT), own)
+    def _by_way(self, scopes: Scopes, mixture: ArchetypeMixture, ways: Sequence[str]) -> Beliefs:
+        known = {*ways, *(way for _, way in scopes.pair.layers), *TWINS}
+        own = {way: faded(scopes.pair, self._half_life, [way]) for way in known}
+        correct = departing if len(ways) > 1 else _corrected
+        looks: dict[str, Outlook] = {}
+        tried: dict[str, float] = {}
+        for way in ways:
+            mine = with_twin(own.__getitem__, way)
+            theirs = with_twin(lambda name: siblings_of(scopes, [name]), way)
+            rest = capped(_difference(list(own.values()), mine, 1.0), OTHER_WAYS_COUNT)
+            shared = _corrected(correct(mixture, capped(theirs, SIBLINGS_COUNT)), rest)
+            looks[way] = correct(shared, mine)
+            tried[way] = _size(mine) + _size(theirs)
+        return Beliefs(looks, mixture, {way: own[way] for way in ways}, tried)
 
     def _of_relatives(self, scopes: Scopes, judge_sd: float | None) -> Relatives:
         key = (scopes.name, judge_sd)
@@ -243,6 +253,10 @@ def siblings_of(scopes: Scopes, ways: Sequence[str] | None) -> TransitionCounts:
         return TransitionCounts()
     own = faded(scopes.pair, FOREVER, ways)
     return _difference([faded(s, FOREVER, ways) for s in (scopes.task, scopes.model)], own, 2.0)
+
+
+def _size(counts: TransitionCounts) -> float:
+    return sum(map(sum, counts.cells.values()))
 
 
 def _corrected(outlook: Outlook, *tables: TransitionCounts) -> Outlook:

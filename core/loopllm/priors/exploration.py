@@ -30,8 +30,9 @@ YES_NO_DISCOUNT = 0.5
 """The same after a score of exactly 0: a verifier that only says no gives no sign that the next call may succeed, and
 what is learned of it serves every later run, since all its runs stand in the same few states."""
 
-WAYS_DISCOUNT = 1.0
-"""The same when there are several ways of asking to compare."""
+WAYS_DISCOUNT, WAY_FAMILIAR = 0.25, 4.0
+"""The same, on top, for a way of asking that was never tried, when there are several; and after how many transitions in
+that way, wherever they began, half of it is left."""
 
 FAMILIAR = 8.0
 """N0: transitions after which half of the discount is left."""
@@ -77,6 +78,17 @@ def discounted_price(counts: TransitionCounts, call_cost: float, discount: float
         return call_cost * (1.0 - discount / (1.0 + max(n, 0.0) / FAMILIAR))
 
     return price
+
+
+def novel_price(usual: Price, tried: float, call_cost: float) -> Price:
+    """What a call is reckoned to cost in a way of asking that was tried so often, by the pair and its siblings.
+
+    >>> price = novel_price(fixed_price(0.1), 4.0, 0.1)
+    >>> round(price(0, 1), 4)
+    0.0875
+    """
+    off = call_cost * WAYS_DISCOUNT / (1.0 + max(tried, 0.0) / WAY_FAMILIAR)
+    return lambda momentum, depth: max(0.0, usual(momentum, depth) - off)
 
 
 def chance(seed: int, runs: int) -> float:

@@ -8,12 +8,13 @@ from typing import get_args
 
 from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Beliefs, Believer, Scopes
+from loopllm.priors.counts import TransitionCounts
 from loopllm.priors.exploration import (
-    WAYS_DISCOUNT,
     Price,
     discounted_price,
     fixed_price,
     glance,
+    novel_price,
     usual_discount,
 )
 from loopllm.priors.observation import USUAL_WAY
@@ -121,8 +122,10 @@ def _prices(beliefs: Beliefs, request: PlanRequest) -> dict[str, Price]:
     cost = request.call_cost
     if not request.explore:
         return dict.fromkeys(beliefs.outlooks, fixed_price(cost))
-    several = len(beliefs.outlooks) > 1
-    return {
-        way: discounted_price(counts, cost, WAYS_DISCOUNT if several else usual_discount(counts))
-        for way, counts in beliefs.counts.items()
-    }
+    together = TransitionCounts()
+    for counts in beliefs.counts.values():
+        together.merge(counts)
+    usual = discounted_price(together, cost, usual_discount(together))
+    if len(beliefs.outlooks) == 1:
+        return dict.fromkeys(beliefs.outlooks, usual)
+    return {way: novel_price(usual, beliefs.tried.get(way, 0.0), cost) for way in beliefs.outlooks}

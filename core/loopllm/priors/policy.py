@@ -55,9 +55,13 @@ class Decision:
         return self._policy.runs
 
     @property
+    def way(self) -> str:
+        """The way of asking again that the numbers here are about: the move, or the best one when it is to stop."""
+        return self.move or self._policy.best_way(self._state)
+
+    @property
     def _row(self) -> Sequence[float]:
-        way = self.move or self._policy.ways[0]
-        return self._policy.outlooks[way](self._state.cell)
+        return self._policy.outlooks[self.way](self._state.cell)
 
     @property
     def probability_of_improvement(self) -> float:
@@ -163,9 +167,17 @@ class Policy:
         state = state_of(scores)
         planned, advised = self._planned(state)
         move = planned
-        if planned is None and (not self.acts or self._glances(scores, state)):
+        if planned is None and not self.acts:
             move = self.ways[0]
+        elif planned is None and self._glances(scores, state):
+            move = self.best_way(state)
         return Decision(self, state, move, advised)
+
+    def best_way(self, state: RunState) -> str:
+        """The way of asking again that is worth most where the run stands, whether or not it is worth its cost."""
+        if state.depth >= self.plan.horizon:
+            return self.ways[0]
+        return self.plan.next_way(state.depth, state.momentum, state.best)
 
     def _planned(self, state: RunState) -> tuple[str | None, str | None]:
         """What the plan says, and what it says without the value of learning from this call."""
@@ -175,7 +187,7 @@ class Policy:
         now = self.worth(state.cell, state.best)
         if ahead <= now:
             return None, None
-        way = self.plan.next_way(state.depth, state.momentum, state.best)
+        way = self.best_way(state)
         lesson = self.call_cost - self.prices[way](state.momentum, state.depth)
         return way, way if ahead - lesson > now else None
 
@@ -208,8 +220,9 @@ class Policy:
         """The reason for a decision as a sentence."""
         low, high = decision.interval
         verb = "stopped" if decision.stop else "goes on in order to learn" if decision.explores else "goes on"
+        how = f' asked with "{decision.way}"' if len(self.ways) > 1 else ""
         return (
-            f"{verb}: another call is expected to gain {decision.expected_gain:.3f} "
+            f"{verb}: another call{how} is expected to gain {decision.expected_gain:.3f} "
             f"(80 % interval {low:.2f} to {high:.2f}), costs {self.call_cost:.2g}; {self.runs} runs behind this"
         )
 
