@@ -24,6 +24,9 @@ OTHERS_VOICE, SIBLINGS_VOICE = 20.0, 40.0
 SIBLINGS_COUNT = 45.0
 """Transitions of siblings that count, at most, as corrections."""
 
+SIBLINGS_COUNT_OF_A_WAY = 400.0
+"""The same in one way of asking, when it is compared with other ways."""
+
 OTHER_WAYS_COUNT = 8.0
 """Transitions made in other ways of asking that count, at most, towards one way."""
 
@@ -178,21 +181,32 @@ class Believer:
             theirs = capped(relatives.siblings, SIBLINGS_COUNT * constancy(scopes.pair))
             outlook = _corrected(mixture, theirs, own)
             return Beliefs({usual: outlook}, mixture, {usual: own})
-        return self._by_way(scopes, mixture, ways)
+        if len(ways) == 1:
+            return self._of_one_way(scopes, mixture, ways[0])
+        return self._by_way(scopes, mixture, ways, relatives.siblings)
 
-    def _by_way(self, scopes: Scopes, mixture: ArchetypeMixture, ways: Sequence[str]) -> Beliefs:
+    def _of_one_way(self, scopes: Scopes, mixture: ArchetypeMixture, way: str) -> Beliefs:
+        own = faded(scopes.pair, self._half_life, [way])
+        others = {w for _, w in scopes.pair.layers} - {way}
+        rest = capped(faded(scopes.pair, self._half_life, others), OTHER_WAYS_COUNT)
+        siblings = capped(siblings_of(scopes, [way]), SIBLINGS_COUNT)
+        return Beliefs({way: _corrected(mixture, siblings, rest, own)}, mixture, {way: own})
+
+    def _by_way(
+        self, scopes: Scopes, mixture: ArchetypeMixture, ways: Sequence[str], siblings: TransitionCounts
+    ) -> Beliefs:
         known = {*ways, *(way for _, way in scopes.pair.layers), *TWINS}
         own = {way: faded(scopes.pair, self._half_life, [way]) for way in known}
-        correct = departing if len(ways) > 1 else _corrected
+        theirs = {way: capped(siblings_of(scopes, [way]), SIBLINGS_COUNT_OF_A_WAY) for way in known}
+        whole = _difference(list(own.values()), TransitionCounts(), 0.0)
+        shared = _corrected(mixture, capped(siblings, SIBLINGS_COUNT * constancy(scopes.pair)), whole)
+        average = _corrected(mixture, capped(siblings + whole, SIBLINGS_COUNT_OF_A_WAY))
         looks: dict[str, Outlook] = {}
         tried: dict[str, float] = {}
         for way in ways:
-            mine = with_twin(own.__getitem__, way)
-            theirs = with_twin(lambda name: siblings_of(scopes, [name]), way)
-            rest = capped(_difference(list(own.values()), mine, 1.0), OTHER_WAYS_COUNT)
-            shared = _corrected(correct(mixture, capped(theirs, SIBLINGS_COUNT)), rest)
-            looks[way] = correct(shared, mine)
-            tried[way] = _size(mine) + _size(theirs)
+            mine, others = with_twin(own.__getitem__, way), with_twin(theirs.__getitem__, way)
+            looks[way] = departing(shared, mine + others, mine, average)
+            tried[way] = _size(mine) + _size(others)
         return Beliefs(looks, mixture, {way: own[way] for way in ways}, tried)
 
     def _of_relatives(self, scopes: Scopes, judge_sd: float | None) -> Relatives:

@@ -10,6 +10,15 @@ that it reaches for states whose price is low through several calls (deep explor
 planner: Osband et al. 2016, arXiv 1402.0635; Strehl & Littman 2008, J. Computer and System Sciences 74:1309). What is
 paid for it is bounded: at most S c per call, falling as 1/n.
 
+Between several ways of asking the one that was tried less is hoped to be better than it is believed to be,
+
+    hope(w) = exp(z (s_w - min_v s_v)),   s_w = sigma / sqrt(1 + n_w / N0),
+
+a factor on the probability of a new best, s_w being what is not known of the logarithm of way w's rate after n_w calls,
+the pair's and its siblings' (optimism in the face of uncertainty: Auer, Cesa-Bianchi & Fischer 2002, Machine Learning
+47:235). It is taken relative to the way that is known best, so that it weighs ways against each other and not going on
+against stopping; it is bounded by exp(z sigma) = 2 and ends as the ways become known.
+
 So that a change for the better is noticed after the prices have become those of the calls, one run in `GLANCE_EVERY`
 goes two calls further than the plan says.
 """
@@ -17,7 +26,8 @@ goes two calls further than the plan says.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import exp
 
 from loopllm.priors.counts import TransitionCounts
 from loopllm.priors.run_state import BANDS, DEPTH_EDGES, DEPTHS
@@ -30,9 +40,11 @@ YES_NO_DISCOUNT = 0.5
 """The same after a score of exactly 0: a verifier that only says no gives no sign that the next call may succeed, and
 what is learned of it serves every later run, since all its runs stand in the same few states."""
 
-WAYS_DISCOUNT, WAY_FAMILIAR = 0.25, 4.0
-"""The same, on top, for a way of asking that was never tried, when there are several; and after how many transitions in
-that way, wherever they began, half of it is left."""
+HOPE = 0.7
+"""z sigma: logarithm of the factor by which a new best is hoped to be more likely in a way that was never tried."""
+
+WAY_FAMILIAR = 3.0
+"""N0: transitions in a way after which its hope has fallen to 0.7 of that."""
 
 FAMILIAR = 8.0
 """N0: transitions after which half of the discount is left."""
@@ -80,15 +92,18 @@ def discounted_price(counts: TransitionCounts, call_cost: float, discount: float
     return price
 
 
-def novel_price(usual: Price, tried: float, call_cost: float) -> Price:
-    """What a call is reckoned to cost in a way of asking that was tried so often, by the pair and its siblings.
+def hopes(tried: Mapping[str, float]) -> dict[str, float]:
+    """By how much more likely than believed a new best is reckoned in each way of asking while learning.
 
-    >>> price = novel_price(fixed_price(0.1), 4.0, 0.1)
-    >>> round(price(0, 1), 4)
-    0.0875
+    >>> {way: round(factor, 2) for way, factor in hopes({"last": 9.0, "fresh": 0.0}).items()}
+    {'last': 1.0, 'fresh': 1.42}
+
+    Args:
+        tried: Transitions that speak of each way.
     """
-    off = call_cost * WAYS_DISCOUNT / (1.0 + max(tried, 0.0) / WAY_FAMILIAR)
-    return lambda momentum, depth: max(0.0, usual(momentum, depth) - off)
+    doubt = {way: (1.0 + max(n, 0.0) / WAY_FAMILIAR) ** -0.5 for way, n in tried.items()}
+    least = min(doubt.values())
+    return {way: exp(HOPE * (sd - least)) for way, sd in doubt.items()}
 
 
 def chance(seed: int, runs: int) -> float:

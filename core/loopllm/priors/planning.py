@@ -14,13 +14,15 @@ from loopllm.priors.exploration import (
     discounted_price,
     fixed_price,
     glance,
-    novel_price,
+    hopes,
     usual_discount,
 )
 from loopllm.priors.observation import USUAL_WAY
 from loopllm.priors.planner import Plan, make_plan
 from loopllm.priors.policy import Policy
 from loopllm.priors.score_grid import score_grid
+from loopllm.priors.tilting import Outlook
+from loopllm.priors.ways import hoping
 from loopllm.priors.worth import Objective, Worth
 
 REPLAN_AFTER = 0.12
@@ -114,7 +116,7 @@ def prepare(believer: Believer, scopes: Scopes, request: PlanRequest) -> Prepare
     worth = Worth(request.objective, request.quality_threshold, optimism)
     grid = score_grid(request.quality_threshold if request.objective == "threshold" else None)
     prices = _prices(beliefs, request)
-    plan = make_plan(beliefs.outlooks, worth, prices, request.max_iterations, grid)
+    plan = make_plan(_hopeful(beliefs, request), worth, prices, request.max_iterations, grid)
     return Prepared(request, plan, beliefs, worth, prices, scopes.pair.runs, scopes.everything.runs)
 
 
@@ -125,7 +127,12 @@ def _prices(beliefs: Beliefs, request: PlanRequest) -> dict[str, Price]:
     together = TransitionCounts()
     for counts in beliefs.counts.values():
         together.merge(counts)
-    usual = discounted_price(together, cost, usual_discount(together))
-    if len(beliefs.outlooks) == 1:
-        return dict.fromkeys(beliefs.outlooks, usual)
-    return {way: novel_price(usual, beliefs.tried.get(way, 0.0), cost) for way in beliefs.outlooks}
+    return dict.fromkeys(beliefs.outlooks, discounted_price(together, cost, usual_discount(together)))
+
+
+def _hopeful(beliefs: Beliefs, request: PlanRequest) -> Mapping[str, Outlook]:
+    """What is planned on: the beliefs, but while learning in favour of the ways that are known less."""
+    if not request.explore or len(beliefs.outlooks) == 1:
+        return beliefs.outlooks
+    factors = hopes({way: beliefs.tried.get(way, 0.0) for way in beliefs.outlooks})
+    return {way: hoping(look, factors[way]) for way, look in beliefs.outlooks.items()}

@@ -1,10 +1,15 @@
-"""What asking in one way is expected to do: what is believed of all ways, and how far this one departs from it.
+"""What asking in one way is expected to do: what all ways do, and by how much this one departs from it.
 
-Three things make a way known after a few calls. It suits a model, or not, after any call: what it did after the first
-call says something of what it will do after a stall, so its counts correct the belief in one more ring than `tilting`
-has, outside of the others (`OtherKinds`). It differs from other ways by more than a pair differs from its archetype, so
-that the belief it corrects is worth less (`WAY_STRENGTH`). And as long as the latest draft is the best one, `last` and
-`best` send the same prompt, so that each learns from the other (`TWINS`).
+The belief in a pair is formed as if there were one way only, from all its runs. Then each way leans on it: over all of
+the model's calls, whatever the task, the outcomes seen in that way against those expected on the average of the ways,
+
+    t_w(o) = tilt(n_w(o), e_w(o)),   e_w(o) = sum_cells N_w(cell) p_average(o | cell)
+
+(see `tilting`; an additive model on the log scale, fitted stage by stage: Hastie & Tibshirani 1990, Generalized
+Additive Models, section 4.4). A weak model fails with one way on every task, so that this is known after a few calls.
+What the way did on this very task corrects the rest, cautiously, since it was counted in the stages before as well.
+
+As long as the latest draft is the best one, `last` and `best` send the same prompt, so that each learns from the other.
 """
 
 from __future__ import annotations
@@ -13,11 +18,14 @@ from collections.abc import Callable, Sequence
 from operator import add
 
 from loopllm.priors.counts import WIDTH, Row, TransitionCounts
-from loopllm.priors.run_state import BANDS, DEPTHS, FIRST_STALL
-from loopllm.priors.tilting import Corrected, Outlook, kind_group, tilt, tilted
+from loopllm.priors.run_state import BANDS, DEPTHS, FIRST_GAIN, FIRST_STALL
+from loopllm.priors.tilting import Corrected, Outlook, tilt, tilted
 
-WAY_STRENGTH = 0.4
-"""What the belief in all ways is worth against what was seen of one, as a multiple of the usual."""
+MODEL_STRENGTH = 0.8
+"""What the average of all ways is worth against what a model was seen to do in one, as a multiple of the usual."""
+
+OWN_STRENGTH = 1.5
+"""What that is worth against what was seen in this way on this task."""
 
 TWINS = {"last": "best", "best": "last"}
 """Ways that send the same prompt as long as the latest draft is the best one."""
@@ -36,53 +44,62 @@ def with_twin(table: Callable[[str], TransitionCounts], way: str) -> TransitionC
     >>> from loopllm.priors.run_state import cell_of
     >>> best = TransitionCounts()
     >>> best.add(cell_of(0, 0.5, 1), 11); best.add(cell_of(6, 0.5, 2), 11)
-    >>> with_twin({"last": TransitionCounts(), "best": best}.__getitem__, "last").items().__next__()
-    (10, 11, 1.0)
+    >>> found = with_twin({"last": TransitionCounts(), "best": best}.__getitem__, "last")
+    >>> list(found.items()) == [(cell_of(0, 0.5, 1), 11, 1.0)]
+    True
     """
     counts = table(way)
     return counts + common_part(table(TWINS[way])) if way in TWINS else counts
 
 
-class OtherKinds:
-    """A belief corrected, in each cell, by what happened in the cells of the other kinds.
+class Leaning:
+    """A belief in whose every cell the outcomes are more or less likely by the same factors.
 
     Args:
-        belief: The belief to correct.
-        counts: What was seen.
-        strength: What the belief is worth, as a multiple of the usual.
+        belief: The belief.
+        factors: One factor per outcome; None: nothing changes.
     """
 
-    __slots__ = ("_belief", "_counts", "_factors", "_rows", "_strength")
+    __slots__ = ("_belief", "_factors", "_rows")
 
-    def __init__(self, belief: Outlook, counts: TransitionCounts, strength: float = 1.0) -> None:
+    def __init__(self, belief: Outlook, factors: Row | None) -> None:
         self._belief = belief
-        self._counts = counts.cells
-        self._strength = strength
-        self._factors: dict[int, Row | None] = {}
+        self._factors = factors
         self._rows: dict[int, Sequence[float]] = {}
 
     def __call__(self, cell: int) -> Sequence[float]:
         """Probabilities of the outcomes in `cell`."""
         row = self._rows.get(cell)
         if row is None:
-            kind = kind_group(cell)
-            if kind not in self._factors:
-                self._factors[kind] = self._tilt(kind)
-            row = self._rows[cell] = tilted(self._belief(cell), self._factors[kind])
+            row = self._rows[cell] = tilted(self._belief(cell), self._factors)
         return row
 
-    def _tilt(self, kind: int) -> Row | None:
-        seen, expected = [0.0] * WIDTH, [0.0] * WIDTH
-        for cell, counts in self._counts.items():
-            if kind_group(cell) != kind:
-                total = sum(counts)
-                seen = list(map(add, seen, counts))
-                expected = [e + total * p for e, p in zip(expected, self._belief(cell), strict=True)]
-        return tilt(seen, expected, self._strength)
+
+def hoping(belief: Outlook, factor: float) -> Outlook:
+    """A belief in which a new best is more likely by a factor, before the probabilities sum to 1 again."""
+    return Leaning(belief, [1.0] * FIRST_GAIN + [factor] * (WIDTH - FIRST_GAIN))
 
 
-def departing(belief: Outlook, counts: TransitionCounts) -> Outlook:
-    """A belief corrected by what was seen of one way."""
-    if not counts.cells:
-        return belief
-    return Corrected(OtherKinds(belief, counts, WAY_STRENGTH), counts, WAY_STRENGTH)
+def lean(counts: TransitionCounts, average: Outlook, strength: float = MODEL_STRENGTH) -> Row | None:
+    """By how much a way makes the outcomes more or less likely than the average of all ways has it."""
+    seen, expected = [0.0] * WIDTH, [0.0] * WIDTH
+    for cell, row in counts.cells.items():
+        total = sum(row)
+        seen = list(map(add, seen, row))
+        expected = [e + total * p for e, p in zip(expected, average(cell), strict=True)]
+    return tilt(seen, expected, strength)
+
+
+def departing(
+    belief: Outlook, of_model: TransitionCounts, own: TransitionCounts, average: Outlook
+) -> Outlook:
+    """What one way is expected to do.
+
+    Args:
+        belief: What is believed of the pair, whatever the way.
+        of_model: What was seen in this way, the pair's own calls and its siblings'.
+        own: The pair's own of these.
+        average: What is believed of the pair and its siblings together, whatever the way.
+    """
+    leaning = Leaning(belief, lean(of_model, average))
+    return Corrected(leaning, own, OWN_STRENGTH) if own.cells else leaning
