@@ -108,7 +108,7 @@ def config_of(goal: Mapping[str, Any], arm: Mapping[str, Any], *, explore: bool)
     return LoopConfig(**goal, **fixed, judge_sd=arm.get("judge_sd"), judge_cost=cost, explore=explore)
 
 
-def tested(loop: LoopedLLM[Any, str], runs: Runs, goal: Mapping[str, Any]) -> tuple[float, float, float]:
+def earned(loop: LoopedLLM[Any, str], runs: Runs, goal: Mapping[str, Any]) -> tuple[float, float, float]:
     """Mean utility of the true quality, calls and further judgements of all runs."""
     totals = np.zeros(3)
     for run in range(len(runs.quality)):
@@ -134,7 +134,7 @@ def measured(goal: str, arm: str, training: Runs, test: Runs) -> list[tuple[floa
         reader = LoopedLLM(
             test.write, config_of(settings, ARMS[arm], explore=False), priors=Reader(store=store)
         )
-        rows.append(tested(reader, test, settings))
+        rows.append(earned(reader, test, settings))
     return rows
 
 

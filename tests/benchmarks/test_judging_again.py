@@ -1,7 +1,7 @@
 """The quick form of the comparison: near a threshold a cheap second judgement earns more than it costs."""
 
 import numpy as np
-from benchmarks.judging_again import ARMS, GOALS, Reader, config_of, drawn, tested
+from benchmarks.judging_again import ARMS, GOALS, Reader, config_of, drawn, earned
 from benchmarks.stopping_lab.environments import KNOBS
 
 from loopllm import LoopedLLM
@@ -13,7 +13,7 @@ def test_judging_again_earns_more_than_it_costs_where_a_pass_counts() -> None:
         rng = np.random.default_rng([7, seed])
         runs = drawn(rng, rng.random(KNOBS), 100)
         once, again = (
-            tested(
+            earned(
                 LoopedLLM(runs.write, config_of(GOALS["pass"], ARMS[arm], explore=False), priors=Reader()),
                 runs,
                 GOALS["pass"],
