@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from benchmarks.llamaindex_retrieval import figures, rank_of
@@ -9,6 +10,7 @@ from benchmarks.retrieval_lab.corpus import passages, questions
 
 from loopllm_li.retrieval_evaluators.words import STOPWORDS, words_of
 
+ROOT = Path(__file__).parents[2]
 SPLITS = ("development", "held-out")
 CORPUS = {passage.id: passage.text for passage in passages()}
 
@@ -46,6 +48,17 @@ def test_a_held_out_question_shares_no_word_with_its_passage_and_so_needs_rewrit
 
 def test_no_passage_is_generated_twice() -> None:
     assert len(set(CORPUS.values())) == len(CORPUS)
+
+
+def test_the_readme_quotes_the_figures_that_were_recorded() -> None:
+    readme = (ROOT / "README.md").read_text()
+    recorded = json.loads((ROOT / "benchmarks/retrieval_lab/held_out.json").read_text())
+    assert (recorded["questions"], recorded["passages"]) == (133, 1200)
+    for row in recorded["rows"].values():
+        ranks = row.pop("ranks")
+        assert figures(ranks, [0] * len(ranks)) == {**row, "calls": 0.0}
+        quoted = [f"{row[name]:.2f}" for name in ("hit@1", "hit@3", "mrr")]
+        assert " | ".join(quoted) in readme.replace("**", "")
 
 
 def test_hit_rates_and_the_mean_reciprocal_rank_are_those_of_the_ranks() -> None:
