@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as a script
 
 from benchmarks.stopping_lab.environments import JUDGE_SD, KNOBS, capped
-from benchmarks.stopping_lab.trajectories import Floats
 
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
 from loopllm.stores.memory import MemoryStore
 from loopllm.tables import text_table
+
+Floats = NDArray[np.float64]
 
 STAGES = (0, 30, 100)
 CALLS = 8
@@ -98,14 +100,15 @@ def drawn(rng: np.random.Generator, knobs: Floats, n: int) -> Runs:
 
 def config_of(goal: Mapping[str, Any], arm: Mapping[str, Any], *, explore: bool) -> LoopConfig:
     """Settings of one arm."""
-    cost = goal["call_cost"] * SHARE_OF_A_CALL if arm.get("judges") else None
-    fixed: dict[str, Any] = {
-        "max_iterations": CALLS,
-        "convergence_delta": 0.0,
-        "timeout_ms": None,
+    settings: dict[str, Any] = {
+        **goal,
+        "judge_sd": arm.get("judge_sd"),
+        "explore": explore,
         "feedback": "last",
     }
-    return LoopConfig(**goal, **fixed, judge_sd=arm.get("judge_sd"), judge_cost=cost, explore=explore)
+    if arm.get("judges"):
+        settings["judge_cost"] = goal["call_cost"] * SHARE_OF_A_CALL
+    return LoopConfig(max_iterations=CALLS, convergence_delta=0.0, timeout_ms=None, **settings)
 
 
 def earned(loop: LoopedLLM[Any, str], runs: Runs, goal: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -138,11 +141,11 @@ def measured(goal: str, arm: str, training: Runs, test: Runs) -> list[tuple[floa
     return rows
 
 
-def measure(reps: int, tests: int) -> list[dict[str, Any]]:
+def measure(reps: int, tests: int, seed: int) -> list[dict[str, Any]]:
     """A row for each goal, stage and arm, with the standard error of the difference to `once`."""
     seen: dict[tuple[str, int, str], list[tuple[float, float, float]]] = {}
     for repetition in range(reps):
-        rng = np.random.default_rng([2024, repetition])
+        rng = np.random.default_rng([seed, repetition])
         knobs = rng.random(KNOBS)
         training, test = drawn(rng, knobs, STAGES[-1]), drawn(rng, knobs, tests)
         for goal in GOALS:
@@ -176,9 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--reps", type=int, default=8)
     parser.add_argument("--tests", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=2025)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    rows = sorted(measure(given.reps, given.tests), key=lambda row: (row["goal"], row["runs"]))
+    rows = sorted(measure(given.reps, given.tests, given.seed), key=lambda row: (row["goal"], row["runs"]))
     if given.json:
         print(json.dumps(rows, indent=1))
     else:

@@ -213,3 +213,22 @@ def test_a_state_in_a_checkpoint_is_plain_data(scripted: Any, says_yes: Any) -> 
 def test_what_holds_no_chat_model_is_refused() -> None:
     with pytest.raises(MisuseError, match="chat model"):
         loop_graph(RunnableLambda(str), lambda text: 1.0)
+
+
+@HOW
+async def test_a_judge_that_states_its_spread_is_asked_again_in_the_same_node(
+    scripted: Any, how: Any
+) -> None:
+    class Wavering:
+        test_retest_sd = 0.1
+        scores = iter([0.82, 0.96, 0.96])
+
+        def evaluate(self, text: Any, context: Any = None) -> float:
+            return next(self.scores)
+
+    config = LoopConfig(judge_cost=0.0, explore=False)
+    model = scripted("a draft", model_name="small")
+    graph = loop_graph(model, Wavering(), config=config, priors=AdaptivePriors())
+    state = await run(graph.compile(checkpointer=InMemorySaver()), how)
+    assert len(model.seen) == 1
+    assert state["loopllm"]["trajectory"][0] > 0.88

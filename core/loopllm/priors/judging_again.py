@@ -8,13 +8,14 @@ y ~ Normal(q, sd^2). After r repeats y_1..y_r the belief is Normal(mu, s_r^2) wi
 
 and the next judgement is y ~ Normal(mu, s_r^2 + sd^2). Stopping is worth mu, or Phi((mu - t) / s_r) for a threshold t,
 of the draft that would be returned. A draft whose mean score reaches t ends the run; else the run may go on, which is
-worth what the plan says. With V the value of deciding well, the expected value of information is
+worth more by what the plan says. The expected value of sample information is what knowing y before choosing is worth,
 
-    EVI = E_y[V after y] - V,     judge again when EVI > cost
+    EVSI = E_y[max over actions of value(action | y)] - max over actions of E_y[value(action | y)]
 
-(preposterior analysis: Raiffa & Schlaifer 1961, Applied Statistical Decision Theory, chapters 4 and 5; one judgement
-ahead, as the knowledge gradient: Frazier, Powell & Dayanik 2008, SIAM J. Control Optim. 47:2410). The expectation is
-a sum over a grid of y, since V has jumps where a draft passes or another one leads.
+(Raiffa & Schlaifer 1961, Applied Statistical Decision Theory, chapters 4 and 5; one judgement ahead, as the knowledge
+gradient: Frazier, Powell & Dayanik 2008, SIAM J. Control Optim. 47:2410): judge again when it exceeds the cost. Both
+expectations are sums over one grid of y, so that a judgement that changes no decision is worth nothing, however uneven
+the plan is.
 
 In the plan, and among the drafts, one that was judged several times stands at the score that a draft judged once would
 have to have to be worth the same: mu + m, or t + m + (mu - t) s / s_r for a threshold. A mean of several scores
@@ -31,7 +32,7 @@ from loopllm.priors.judge_spread import USUAL_SD
 from loopllm.priors.objective import Goal
 from loopllm.priors.planner import Plan
 from loopllm.priors.policy import Policy
-from loopllm.priors.run_state import cell_of, state_of
+from loopllm.priors.run_state import state_of
 from loopllm.priors.worth import Worth
 
 MOST_JUDGEMENTS = 3
@@ -107,18 +108,20 @@ class JudgingRule:
         return self.gain(policy, judgements) > max(self.cost, LEAST_GAIN)
 
     def gain(self, policy: Policy, judgements: Judgements) -> float:
-        """EVI of one more judgement of the draft that leads, its cost not counted."""
+        """EVSI of one more judgement of the draft that leads, its cost not counted."""
         now = self._drafts(policy, judgements)
         if now is None:
             return 0.0
         best = now.leader
         belief = now.belief(best)
         width = sqrt(belief.sd**2 + now.spread**2)
-        expected = 0.0
+        informed = keeping = going_on = 0.0
         for z, mass in _NODES:
-            seen = min(1.0, max(0.0, belief.mean + z * width))
-            expected += mass * now.with_judgement(best, seen).value()
-        return expected - now.value()
+            after = now.with_judgement(best, min(1.0, max(0.0, belief.mean + z * width)))
+            informed += mass * after.value()
+            keeping += mass * after.worth_of(best)
+            going_on += mass * after.going_on()
+        return informed - (max(keeping, going_on) if now.may_go_on else keeping)
 
     def standings(self, policy: Policy, judgements: Judgements) -> list[float]:
         """The scores by which the plan is looked up; the first ones of drafts that were not judged again."""
@@ -163,6 +166,10 @@ class Drafts:
         self._plan, self._worth, self._judgements, self._passes_at = plan, worth, judgements, passes_at
         self.spread = spread
         self._state = state_of([scores[0] for scores in judgements])
+        # One m and s for all drafts: with those of each draft's own cell, a step from one band of scores to the next
+        # would look like a step in quality.
+        errs, mean, sd = (0.0, 0.0, 0.0) if worth.optimism is None else worth.optimism(self._state.cell)
+        self._flattery = (mean, sd) if errs > 0.0 else (0.0, spread)
         self.standings = [
             scores[0] if len(scores) == 1 else self._standing(index)
             for index, scores in enumerate(judgements)
@@ -179,30 +186,37 @@ class Drafts:
     def belief(self, index: int) -> Belief:
         """What is believed of one draft."""
         scores = self._judgements[index]
-        mean, sd = self._flattery(scores[0])
+        mean, sd = self._flattery
         return Belief(scores[0] - mean, sd).after(scores[1:], self.spread)
 
-    def value(self) -> float:
-        """V: the value of deciding well."""
-        stop = self.belief(self.leader).value(self._worth.goal, self._worth.threshold)
-        state = state_of(self.standings)
-        if self._passes(self.leader) or state.depth >= self._plan.horizon:
+    def worth_of(self, index: int) -> float:
+        """Value of returning a draft."""
+        return self.belief(index).value(self._worth.goal, self._worth.threshold)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether no draft passes, and a call is left."""
+        return not self._passes(self.leader) and self._state.depth < self._plan.horizon
+
+    def going_on(self) -> float:
+        """Value of another call, its cost paid; when no call is left, that of the draft that leads."""
+        stop, state = self.worth_of(self.leader), state_of(self.standings)
+        if state.depth >= self._plan.horizon:
             return stop
-        return max(stop, self._plan.going_on(state.depth, state.momentum, state.best))
+        ahead = self._plan.going_on(state.depth, state.momentum, state.best)
+        return stop + ahead - self._worth(state.cell, state.best)
+
+    def value(self) -> float:
+        """Value of deciding well."""
+        stop = self.worth_of(self.leader)
+        return max(stop, self.going_on()) if self.may_go_on else stop
 
     def _passes(self, index: int) -> bool:
         return mean_of(self._judgements[index]) >= self._passes_at
 
     def _standing(self, index: int) -> float:
-        belief, (mean, sd) = self.belief(index), self._flattery(self._judgements[index][0])
+        belief, (mean, sd) = self.belief(index), self._flattery
         score = belief.mean + mean
         if self._worth.goal == "threshold":
             score = self._worth.threshold + mean + (belief.mean - self._worth.threshold) * sd / belief.sd
         return min(1.0, max(0.0, score))
-
-    def _flattery(self, score: float) -> tuple[float, float]:
-        """Mean and sd of the error of a draft's first score."""
-        optimism = self._worth.optimism
-        cell = cell_of(self._state.momentum, score, self._state.depth)
-        errs, mean, sd = (0.0, 0.0, 0.0) if optimism is None else optimism(cell)
-        return (mean, sd) if errs > 0.0 else (0.0, self.spread)
