@@ -40,7 +40,7 @@ class Worth:
     __slots__ = ("_known", "goal", "optimism", "threshold")
 
     def __init__(self, goal: Goal, threshold: float, optimism: Optimism | None = None) -> None:
-        self.goal = goal
+        self.goal: Goal = goal
         self.threshold = threshold
         self.optimism = optimism
         self._known: dict[int, tuple[float, float, float]] = {}
