@@ -4,9 +4,11 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := core loopllm_lc loopllm_li tests benchmarks examples
+# It pins an older llama-index-instrumentation than the newest, with which it works too.
+OTEL := 'llama-index-observability-otel>=0.7'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types imports unit floor bench clean
+.PHONY: help demo test check lint format types imports redis unit floor bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
@@ -27,6 +29,7 @@ help:  ## list the targets
 .venv/test: .venv/demo pyproject.toml
 	@echo "installing the test tools (once) ..."
 	@$(PIP) install --group test --group lint
+	@$(PIP) install --no-deps $(OTEL)
 	@touch $@
 
 .venv-floor/made: pyproject.toml tests/floors.txt
@@ -36,6 +39,7 @@ help:  ## list the targets
 	@.venv-floor/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@.venv-floor/bin/python -m pip install --quiet --constraint tests/floors.txt \
 		--editable '.[langchain,llama-index,openrouter,ollama,cli,testing]' --group test
+	@.venv-floor/bin/python -m pip install --quiet --no-deps $(OTEL)
 	@touch $@
 
 demo: .venv/demo  ## the main job on a real model: a LangChain chain and a LlamaIndex engine, shared priors
@@ -60,10 +64,15 @@ types: .venv/test
 imports: .venv/test
 	$(BIN)/lint-imports
 
-unit: .venv/test
+redis:
+	@command -v redis-server >/dev/null || { echo "installing redis-server, which some tests start (once) ..."; \
+		test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server; } \
+		|| echo "could not install redis-server; the tests that start it say what to do"
+
+unit: .venv/test redis
 	$(BIN)/python -m pytest
 
-floor: .venv-floor/made  ## the adapters' tests on the oldest supported frameworks, without the real model
+floor: .venv-floor/made redis  ## the adapters' tests on the oldest supported frameworks, without the real model
 	.venv-floor/bin/python -m pytest -m "not real_model" tests/loopllm_lc tests/loopllm_li \
 		--ignore tests/loopllm_lc/standard
 
@@ -71,6 +80,7 @@ bench: .venv/test  ## the measurements that README quotes
 	$(BIN)/python benchmarks/loop_overhead.py
 	$(BIN)/python benchmarks/concurrency.py
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/decision_cost.py
 
 clean:  ## remove what was set up
 	rm -rf .venv .venv-floor .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

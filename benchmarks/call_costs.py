@@ -16,10 +16,11 @@ from typing import Any
 
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM, Objective, Prices, RefinementResult
 from loopllm.evaluators import CompositeEvaluator, LengthEvaluator, RegexEvaluator
+from loopllm.feedback import FeedbackName
 from loopllm.providers.local import LocalProvider
 from loopllm.tables import text_table
 
-WAYS = ("last", "best", "deficiencies", "fresh")
+WAYS: tuple[FeedbackName, ...] = ("last", "best", "deficiencies", "fresh")
 PRICES = Prices(prompt_per_million=0.50, completion_per_million=1.50)
 AIM = Objective(value_of_success=1.0, cost_per_second=0.0001)
 TASKS = (
@@ -99,7 +100,7 @@ def measure(runs: int) -> dict[str, Any]:
     learned = priors.report("texts", model).call_costs
     after = run_all(priors, provider, range(half, runs))
     whole = [call for calls in paid_by_way([*before, *after]).values() for call in calls]
-    counters = priors.report("texts", model).call_costs
+    counters: Any = priors.report("texts", model).call_costs
     policy = priors.policy("texts", model, objective=AIM, ways=WAYS)
     return {
         "rows": rows_of(learned, paid_by_way(after)),

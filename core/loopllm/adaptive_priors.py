@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
@@ -17,17 +17,15 @@ from loopllm.errors import MisuseError
 from loopllm.priors import learning
 from loopllm.priors.beliefs import Believer, Scopes
 from loopllm.priors.forgetting import folding, generation_of
-from loopllm.priors.hindsight import learn_hindsight
-from loopllm.priors.judge_spread import JudgeSpread
+from loopllm.priors.hindsight import learn_hindsight, look_back
 from loopllm.priors.keys import Keys, scope_keys
 from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import CallObservation, RoundObservation
-from loopllm.priors.planning import PlanRequest, Prepared, costs_by_way, prepare
+from loopllm.priors.plan_book import PlanBook
+from loopllm.priors.planning import PlanRequest, Prepared
 from loopllm.priors.policy import Policy
-from loopllm.priors.report import PriorsReport, SuggestedConfig
-from loopllm.priors.reporting import build_report, expected_gain_of_call, optimal_depth, suggestion
-from loopllm.priors.run_state import complete_scores
 from loopllm.priors.statistics import Statistics
+from loopllm.reading import PriorsReading, checked_chance
 from loopllm.shipped_prior import shipped_arithmetic
 from loopllm.stores.base import PriorStore
 
@@ -36,6 +34,9 @@ Mode = Literal["act", "observe", "off"]
 Lesson = Callable[[Statistics, int], None]
 """Adds what was seen to statistics; told the generation."""
 
+USUAL_MOST = 8
+"""Calls that a plan looks ahead when nobody says how many a run may make."""
+
 HALF_LIFE = 400.0
 """Runs of a pair after which a run counts half."""
 
@@ -43,7 +44,7 @@ RELOAD_AFTER = 64
 """Merges of its own after which a learner reads the store again, whether or not others seem to have written."""
 
 
-class AdaptivePriors:
+class AdaptivePriors(PriorsReading):
     """What runs have taught about when another call is worth its cost, per task type and model.
 
     >>> priors = AdaptivePriors()
@@ -80,19 +81,15 @@ class AdaptivePriors:
             raise MisuseError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
         if not half_life > 0.0:
             raise MisuseError(f"half_life must be a number of runs above 0, got {half_life!r}")
-        least = continue_probability_threshold
-        if not 0.0 <= least <= 1.0:
-            raise MisuseError(f"continue_probability_threshold must be in [0, 1], got {least!r}")
         self.mode: Mode = mode
         self.half_life = half_life
-        self.continue_probability_threshold = least
+        self.continue_probability_threshold = checked_chance(continue_probability_threshold)
         self._store = _opened(store_path) if store_path is not None else store
         self._lock = threading.RLock()
         self._known: dict[str, Statistics] = {}
         self._scopes: dict[tuple[str, str], Keys] = {}
-        self._plans: dict[PlanRequest, Prepared] = {}
+        self._acting, self._asking = self._new_plan_book(), self._new_plan_book()
         self._asked: dict[str, PlanRequest] = {}
-        self._believer: Believer | None = None
         self._revision: object = None
         self._sent = 0
 
@@ -142,8 +139,8 @@ class AdaptivePriors:
         with self._lock:
             keys = self._keys(seen.task_type, seen.model_id)
             self._refresh()
-            if ends and self.mode == "observe":
-                lesson = self._with_hindsight(keys[0], seen.scores, lesson)
+            if ends and isinstance(seen, CallObservation):
+                lesson = self._with_hindsight(seen, lesson)
             pair = self._statistics(keys[0])
             generation = generation_of(pair.runs + starts)
             folds = folding(pair, generation) if generation > generation_of(pair.runs) else None
@@ -163,16 +160,26 @@ class AdaptivePriors:
             if own is not None and shared is not None:
                 self._send(keys, own, shared)
 
-    def _with_hindsight(self, key: str, scores: Sequence[float], lesson: Lesson) -> Lesson:
-        asked = self._asked.get(key)
-        if asked is None or asked not in self._plans:
+    def _with_hindsight(self, seen: CallObservation, lesson: Lesson) -> Lesson:
+        """The lesson, and what acting would have changed in a run that was only observed."""
+        hindsight = seen.hindsight
+        if hindsight is None and self.mode == "observe":
+            # A loop that is not ours: judged by the plan of before this run, which has not seen what it is judged by.
+            pair = (seen.task_type, seen.model_id)
+            most = seen.max_iterations or max(len(seen.scores), USUAL_MOST)
+            usual = PlanRequest(*pair, quality_threshold=seen.quality_threshold, max_iterations=most)
+            prepared = self._look(self._asked.get(self._keys(*pair)[0], usual))
+            policy = prepared.policy(
+                self._pair(*pair).runs, 0, acts=False, least_probability=self.continue_probability_threshold
+            )
+            hindsight = look_back(policy, seen.scores, seen.actions)
+        if hindsight is None:
             return lesson
-        # The plan of before this run was learned: it has not seen what it is judged by.
-        policy = self._plans[asked].policy(0, 0, acts=True)
+        found = hindsight
 
         def learn(pair: Statistics, generation: int) -> None:
             lesson(pair, generation)
-            learn_hindsight(pair, policy, scores)
+            learn_hindsight(pair, found)
 
         return learn
 
@@ -199,6 +206,8 @@ class AdaptivePriors:
         explore: bool = False,
         seed: int = 0,
         judge_sd: float | None = None,
+        continue_probability_threshold: float | None = None,
+        acts: bool = True,
     ) -> Policy:
         """The rule for one run, planned from what is known now and frozen.
 
@@ -218,6 +227,9 @@ class AdaptivePriors:
             seed: Of the exploration.
             judge_sd: Test-retest standard deviation of the evaluator's scores; 0: it never errs; None: as its repeats
                 tell, once there are enough (`judge_spread`), before that as the scores tell.
+            continue_probability_threshold: Also stop when the probability that another call improves is below this;
+                None: that of these priors.
+            acts: False: the policy goes on whatever it would advise, as in mode `observe`.
 
         Raises:
             MisuseError: An argument is out of range; the message names it.
@@ -225,108 +237,39 @@ class AdaptivePriors:
         named = None if ways is None else tuple(ways)
         wanted = (objective, quality_threshold, call_cost, max_iterations)
         request = PlanRequest(task_type, model_id, *wanted, named, judge_sd, explore)
-        with self._lock:
-            self._refresh()
-            prepared = self._prepared(request)
-            runs = self._pair(task_type, model_id).runs
-        return prepared.policy(runs, seed, acts=self.mode == "act")
-
-    def _prepared(self, request: PlanRequest) -> Prepared:
-        scopes = self._scopes_of(request.task_type, request.model_id)
-        self._asked[scopes.name] = request
-        have = self._plans.get(request)
-        if have is None or not have.holds(scopes.pair.runs, scopes.everything.runs):
-            if self._believer is None:
-                self._believer = Believer(shipped_arithmetic(), self.half_life)
-            have = self._plans[request] = prepare(self._believer, scopes, request, self.half_life)
-        return have
-
-    def should_continue(
-        self,
-        task_type: str,
-        model_id: str,
-        current_iteration: int,
-        current_score: float,
-        scores_so_far: Sequence[float],
-        quality_threshold: float = 0.8,
-        *,
-        objective: Goal | Objective = "threshold",
-        call_cost: float = 0.05,
-        max_iterations: int = 8,
-        continue_probability_threshold: float | None = None,
-    ) -> bool:
-        """Whether one more call is worth it; `scores_so_far` may or may not end with `current_score`."""
-        policy = self.policy(
-            task_type,
-            model_id,
-            objective=objective,
-            quality_threshold=quality_threshold,
-            call_cost=call_cost,
-            max_iterations=max_iterations,
-        )
-        decision = policy.decide(complete_scores(current_iteration, current_score, scores_so_far))
         given = continue_probability_threshold
-        least = self.continue_probability_threshold if given is None else given
-        return decision.advised is not None and decision.probability_of_improvement >= least
-
-    # Asking --------------------------------------------------------------------------------------------------------
-
-    def expected_improvement(self, task_type: str, model_id: str, at_iteration: int) -> float:
-        """By how much call number `at_iteration` raises the best score; of the first call, its expected score.
-
-        Raises:
-            MisuseError: `at_iteration` is below 1, the first call.
-        """
-        if at_iteration < 1:
-            raise MisuseError(f"at_iteration must be at least 1, the first call; got {at_iteration!r}")
-        with self._lock:
-            return expected_gain_of_call(self._read(task_type, model_id), at_iteration)
-
-    def predict_optimal_depth(self, task_type: str, model_id: str, cost_weight: float = 0.5) -> int:
-        """The depth up to which calling pays, never below one at which success was seen.
-
-        Args:
-            task_type: Your name for the kind of task.
-            model_id: The model.
-            cost_weight: How much a call costs, in tenths of the best score: at 0.5 it must raise it by 0.05.
-
-        Raises:
-            MisuseError: `cost_weight` is negative.
-        """
-        if not cost_weight >= 0.0:
-            raise MisuseError(f"cost_weight must be >= 0, got {cost_weight!r}")
-        with self._lock:
-            return optimal_depth(self._read(task_type, model_id), cost_weight)
-
-    def suggest_config(self, task_type: str, model_id: str) -> SuggestedConfig:
-        """A budget that cuts off nothing that was seen to succeed; the threshold stays the one in use."""
-        with self._lock:
-            return suggestion(self._read(task_type, model_id), task_type, model_id)
-
-    def judge_spread(self, task_type: str, model_id: str) -> JudgeSpread:
-        """How much the scores of one draft vary, as the repeats of all models' runs of this task tell."""
+        least = self.continue_probability_threshold if given is None else checked_chance(given)
         with self._lock:
             self._refresh()
-            return JudgeSpread.seen(self._scopes_of(task_type, model_id).task)
+            self._asked[self._keys(task_type, model_id)[0]] = request
+            prepared = self._acting.prepared(request, self._scopes_of(task_type, model_id))
+            runs = self._pair(task_type, model_id).runs
+        return prepared.policy(runs, seed, acts=acts and self.mode == "act", least_probability=least)
 
-    def report(self, task_type: str, model_id: str) -> PriorsReport:
-        """What is known about one task type and model."""
-        with self._lock:
-            asked = self._asked.get(self._keys(task_type, model_id)[0], PlanRequest(task_type, model_id))
-            pair = self._read(task_type, model_id)
-            known = self._prepared(asked)
-            policy = known.policy(pair.runs, 0, acts=True)
-            costs = costs_by_way(self._scopes_of(task_type, model_id), self.half_life)
-            return build_report(pair, policy, costs, known.beliefs.mixture.families(), task_type, model_id)
+    def _new_plan_book(self) -> PlanBook:
+        return PlanBook(lambda: Believer(shipped_arithmetic(), self.half_life), self.half_life)
 
-    def report_all(self) -> list[PriorsReport]:
-        """Reports of all pairs, by task type and model."""
-        with self._lock:
-            self._refresh()
-            keys = set(self._known) | set(self._store.keys() if self._store is not None else ())
-            parts = (json.loads(key) for key in sorted(keys) if key.startswith('["pair",'))
-            reports = [self.report(task_type, model_id) for _, task_type, model_id in parts]
-        return [report for report in reports if report.total_calls]
+    # Asking: see `loopllm.reading` --------------------------------------------------------------------------------
+
+    def _look(self, request: PlanRequest) -> Prepared:
+        scopes = self._scopes_of(request.task_type, request.model_id)
+        return self._acting.find(request, scopes) or self._asking.prepared(request, scopes)
+
+    def _last_asked(self, task_type: str, model_id: str) -> PlanRequest:
+        return self._asked.get(self._keys(task_type, model_id)[0], PlanRequest(task_type, model_id))
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        self._refresh()
+        keys = set(self._known) | set(self._store.keys() if self._store is not None else ())
+        parts = (json.loads(key) for key in sorted(keys) if key.startswith('["pair",'))
+        return [(task_type, model_id) for _, task_type, model_id in parts]
+
+    def _twin(self, pairs: Iterable[tuple[str, str]]) -> AdaptivePriors:
+        self._refresh()
+        twin = AdaptivePriors(half_life=self.half_life)
+        for key in {key for pair in pairs for key in self._keys(*pair)}:
+            twin._known[key] = Statistics.from_counters(self._statistics(key).counters())
+        return twin
 
     @property
     def blocking(self) -> bool:
@@ -369,7 +312,8 @@ class AdaptivePriors:
         if self._revision is None or revision != self._revision:
             self._revision = revision
             self._known.clear()
-            self._plans.clear()
+            self._acting.clear()
+            self._asking.clear()
 
     def _statistics(self, key: str) -> Statistics:
         have = self._known.get(key)

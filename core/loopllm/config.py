@@ -156,7 +156,9 @@ class LoopConfig(BaseModel):
     def ways(self) -> Mapping[str, FeedbackBuilder]:
         """Return the ways of asking this configuration allows, the default one first."""
         if callable(self.feedback):
-            return {getattr(self.feedback, "__name__", "custom"): self.feedback}
+            name = getattr(self.feedback, "__name__", "custom")
+            # What is learned of it must not be taken for what is learned of a way that has this name already.
+            return {f"own_{name}" if name in WAYS else name: self.feedback}
         if self.feedback == "auto":
             return {**WAYS, **self.feedback_ways}
         return {self.feedback: WAYS[self.feedback]}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf, nextafter
 from typing import Any
 
 from loopllm.config import LoopConfig
 from loopllm.judging import is_good_enough
 from loopllm.priors import CallObservation, Policy, RoundObservation
+from loopllm.priors.hindsight import look_back
 from loopllm.priors.learning import costs_of
 from loopllm.results import UNKNOWN_USAGE, EvaluationResult, Usage
 from loopllm.snapshot import Ledger
@@ -55,7 +57,17 @@ def round_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> RoundObser
 
 
 def run_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> CallObservation:
-    """Return what the whole run taught."""
+    """Return what the whole run taught, and what its rule would have changed if that only observed."""
+    seen, policy = run_seen(ledger, terms), policy_of(ledger, terms)
+    if policy is None or policy.acts:
+        return seen
+    return replace(
+        seen, hindsight=look_back(policy, seen.scores, seen.actions, first=terms.config.min_iterations)
+    )
+
+
+def run_seen(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> CallObservation:
+    """Return what was seen of a run so far."""
     scored = [record for record in ledger.records if record.score is not None]
     latencies = tuple(record.latency_ms for record in scored)
     return CallObservation(
@@ -81,7 +93,7 @@ def policy_of(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> Policy | None
     policy = terms.policy
     if policy is None or policy.revise is None:
         return policy
-    return policy.after(costs_of(run_taught(ledger, terms)))
+    return policy.after(costs_of(run_seen(ledger, terms)))
 
 
 def _plausible(usage: Usage) -> Usage:

@@ -92,11 +92,10 @@ def make_terms(
             "learning needs to know the model, and the provider does not name it: pass model=... to refine, "
             "or build the provider with model_id=..."
         )
-    acts = priors is not None and config.learning == "act"
     judge_sd = config.judge_sd
     if judge_sd is None and evaluator is not None:
         judge_sd = as_evaluator(evaluator).test_retest_sd
-    policy = _advice(config, priors, task_type, model_id, judge_sd) if acts and priors else None
+    policy = None if priors is None or not learns else _advice(config, priors, task_type, model_id, judge_sd)
     judging = None
     if priors is not None and policy is not None and policy.acts:
         judging = _judging(config, priors, task_type, model_id, judge_sd)
@@ -129,6 +128,7 @@ def _advice(
         explore=config.explore,
         seed=config.seed,
         judge_sd=judge_sd,
+        acts=config.learning == "act",
     )
     if policy.runs and not policy.costs.money_is_known:
         _warn_of_unknown_money(task_type, model_id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from loopllm.errors import MisuseError
-from loopllm.tables import html_table, shorten, text_table
+from loopllm.tables import Tabular, shorten
 
 PromptT = TypeVar("PromptT")
 OutputT = TypeVar("OutputT")
@@ -195,8 +195,8 @@ class LoopMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class RefinementResult(Generic[PromptT, OutputT]):
-    """The accepted draft and how it came about.
+class RefinementResult(Tabular, Generic[PromptT, OutputT]):
+    """The accepted draft and how it came about; it prints as a table of its calls, the returned one marked `*`.
 
     Attributes:
         output: The best draft (or the last, with `best_of=False`); the empty text when the time ran out before the
@@ -209,12 +209,8 @@ class RefinementResult(Generic[PromptT, OutputT]):
     metrics: LoopMetrics
     iterations: Sequence[IterationRecord[PromptT, OutputT]] = ()
 
-    def __str__(self) -> str:
-        """Return the run as a table of its calls; the returned draft is marked with `*`."""
-        return f"{self._headline()}\n{text_table(_COLUMNS, self._rows())}"
-
-    def _repr_html_(self) -> str:
-        return html_table(_COLUMNS, self._rows(), self._headline())
+    def _columns(self) -> Sequence[str]:
+        return _COLUMNS
 
     def _headline(self) -> str:
         metrics, reason = self.metrics, self.metrics.exit_reason

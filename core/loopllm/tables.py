@@ -1,11 +1,14 @@
-"""Rows as a plain text table for a terminal, or as an HTML table for a notebook."""
+"""Rows as a plain text table for a terminal, an HTML table for a notebook, or a table of `rich`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 _WIDEST = 48
+
+Rows = Sequence[Sequence[object]]
 
 
 def shorten(text: object, width: int = _WIDEST) -> str:
@@ -18,7 +21,7 @@ def shorten(text: object, width: int = _WIDEST) -> str:
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def text_table(header: Sequence[str], rows: Rows) -> str:
     """Return rows as aligned columns.
 
     >>> print(text_table(["call", "score"], [[1, "0.20"], [2, "0.90"]]))
@@ -32,7 +35,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> str:
+def html_table(header: Sequence[str], rows: Rows, caption: str) -> str:
     """Return rows as an HTML table without colours of its own, so that it reads on dark and on light.
 
     >>> html_table(["a"], [["<b>"]], "title")
@@ -40,4 +43,47 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], caption:
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{body}</table>"
+    lines = "<br>".join(escape(line) for line in caption.splitlines())
+    return f"<table><caption>{lines}</caption><tr>{head}</tr>{body}</table>"
+
+
+def rich_table(header: Sequence[str], rows: Rows, caption: str) -> Any:
+    """Return rows as a `rich.table.Table`; only called by rich, so it is installed."""
+    from rich.box import SIMPLE  # noqa: PLC0415  (an extra, and only its own caller needs it)
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(title=Text(caption), title_justify="left", box=SIMPLE)
+    for name in header:
+        table.add_column(Text(name))
+    for row in rows:
+        table.add_row(
+            *(Text(shorten(cell)) for cell in row)
+        )  # text is never markup: an answer may hold [brackets]
+    return table
+
+
+class Tabular:
+    """Prints as a headline and a table: with `print`, in a notebook, and with `rich.print`."""
+
+    __slots__ = ()
+
+    def _headline(self) -> str:
+        raise NotImplementedError
+
+    def _columns(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def _rows(self) -> Rows:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """Return the headline and the rows as plain text."""
+        return f"{self._headline()}\n{text_table(self._columns(), self._rows())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._columns(), self._rows(), self._headline())
+
+    def __rich__(self) -> Any:
+        """Return what `rich.print` shows."""
+        return rich_table(self._columns(), self._rows(), self._headline())

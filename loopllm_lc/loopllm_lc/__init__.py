@@ -18,12 +18,12 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from loopllm_lc.adaptive_stopper import AdaptiveStopper
+    from loopllm_lc.checkpointed_graph import LoopGraphState, loop_graph
     from loopllm_lc.checkpointed_middleware import CheckpointedLoopMiddleware
     from loopllm_lc.drafts import Draft
     from loopllm_lc.dual_verification import DualVerification
     from loopllm_lc.graph_store import GraphPriorStore, priors_in
     from loopllm_lc.llm_judge import LLMJudge
-    from loopllm_lc.loop_graph import LoopGraphState, loop_graph
     from loopllm_lc.loop_middleware import LoopMiddleware
     from loopllm_lc.looped_chat_model import LoopedChatModel
     from loopllm_lc.looped_runnable import LoopedRunnable
@@ -39,11 +39,11 @@ _HOMES = {
     "DualVerification": "dual_verification",
     "LLMJudge": "llm_judge",
     "LangChainProvider": "provider",
-    "LoopGraphState": "loop_graph",
+    "LoopGraphState": "checkpointed_graph",
     "LoopMiddleware": "loop_middleware",
     "LoopedChatModel": "looped_chat_model",
     "LoopedRunnable": "looped_runnable",
-    "loop_graph": "loop_graph",
+    "loop_graph": "checkpointed_graph",
     "register_evaluator": "serializing",
 }
 

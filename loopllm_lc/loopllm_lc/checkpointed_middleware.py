@@ -38,9 +38,11 @@ class LoopAgentState(AgentState[Any]):
 class CheckpointedLoopMiddleware(LoopMiddleware):
     """As `LoopMiddleware`, but each draft is a step of the agent: after a crash it goes on and pays for none twice.
 
+    That needs a checkpointer that outlives the process, and `agent.invoke(..., durability="sync")`: without it
+    LangGraph writes a checkpoint while the next step runs already.
+
     A draft that is not accepted is taken out of the history again; at the end the accepted one is there alone. It is
-    for answers in
-    text: with a `response_format` use `LoopMiddleware`. With priors it needs `model_id`.
+    for answers in text: with a `response_format` use `LoopMiddleware`. With priors it needs `model_id`.
 
     Since a draft is written into the history before it is judged, `stream_mode="messages"` shows it, whole.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +44,11 @@ class Draft:
     @property
     def fault(self) -> str:
         """Why there is nothing to judge, in words for the model; empty when there is."""
-        error = self.value.get("parsing_error") if is_raw_triple(self.value) else self.error
+        is_triple = is_raw_triple(self.value)
+        error = self.value.get("parsing_error") if is_triple else self.error
         if error is not None:
             return f"the answer could not be read: {one_line(error)}"
-        if self.judged is not None:
+        if (self.value["parsed"] if is_triple else self.value) is not None:
             return ""
         return "the answer held nothing of the structure asked for: give exactly that structure"
 
@@ -61,7 +61,7 @@ EMPTY = Draft(_NOTHING, _NOTHING)
 
 def is_raw_triple(value: Any) -> bool:
     """Return True for what `with_structured_output(..., include_raw=True)` returns."""
-    return isinstance(value, Mapping) and value.keys() == _RAW_TRIPLE
+    return isinstance(value, dict) and value.keys() == _RAW_TRIPLE
 
 
 def one_line(error: Any, limit: int = 600) -> str:

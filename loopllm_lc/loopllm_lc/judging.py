@@ -57,6 +57,7 @@ class Judge:
         self._scope = scope
         self._asker = asker
         self._given = given
+        self._task: tuple[Any, str] = (None, "")
 
     def evaluate(self, output: Draft, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Score a draft, blocking."""
@@ -110,11 +111,16 @@ class Judge:
         task = context.get("prompt")
         return {
             **context,
-            "prompt": task_text(task),
+            "prompt": self._words_of(task),
             "messages": task if isinstance(task, list) else None,
             "message": draft.message,
             "input": self._given,
         }
+
+    def _words_of(self, task: Any) -> str:
+        if self._task[0] is not task:  # it is the same in every round
+            self._task = (task, task_text(task))
+        return self._task[1]
 
 
 def task_text(task: Any) -> str:

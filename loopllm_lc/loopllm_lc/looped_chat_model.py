@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, Self
 from uuid import uuid4
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableBinding
-from pydantic import ConfigDict, model_validator
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from loopllm.errors import MisuseError
 from loopllm_lc.accepting import Result, finished
@@ -22,7 +23,7 @@ from loopllm_lc.engine_run import EngineRun
 from loopllm_lc.evaluating import bind_evaluator
 from loopllm_lc.looped_runnable import LoopedRunnable
 from loopllm_lc.model_identity import model_id_of
-from loopllm_lc.model_runs import BareAsker, ParentRun
+from loopllm_lc.model_runs import BareAsker, ParentRun, stream_run
 from loopllm_lc.replaying import message_pieces
 from loopllm_lc.scope import Scope
 from loopllm_lc.serializing import Unserializable, dump_evaluator
@@ -54,6 +55,7 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
     max_tokens: int | None = None
     stop: list[str] | None = None
     streaming: bool = False
+    _parent: ParentRun | None = PrivateAttr(default=None)
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
@@ -94,6 +96,47 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
 
     # -- calls --------------------------------------------------------------------------------------------------
 
+    def stream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Run the loop, then yield the accepted draft in the pieces it came in."""
+        named, parent = stream_run(config, awaits=False)
+        yield from super(LoopedChatModel, self._below(parent)).stream(input, named, **kwargs)
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Run the loop without blocking the event loop, then yield the accepted draft. As `stream`."""
+        named, parent = stream_run(config, awaits=True)
+        pieces: Any = super(LoopedChatModel, self._below(parent)).astream(input, named, **kwargs)
+        async with aclosing(pieces) as closing:
+            async for piece in closing:
+                yield piece
+
+    def _generate_with_cache(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        told = self._below(ParentRun(run_manager, awaits=False))
+        return super(LoopedChatModel, told)._generate_with_cache(messages, stop, run_manager, **kwargs)
+
+    async def _agenerate_with_cache(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        told = self._below(ParentRun(run_manager, awaits=True))
+        return await super(LoopedChatModel, told)._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+
+    def _below(self, parent: ParentRun) -> Self:
+        """Return a copy for one call that knows its run: LangChain does not tell it to `_stream`."""
+        copy = self.model_copy()
+        copy._parent = parent  # noqa: SLF001 - its own
+        return copy
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -101,13 +144,7 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        run = _ModelRun(
-            self,
-            ParentRun(run_manager, awaits=False),
-            messages,
-            self._call_settings(stop, kwargs),
-            recording=False,
-        )
+        run = self._run(messages, stop, run_manager, kwargs, awaits=False)
         return _as_result(run.answer(run.play()))
 
     async def _agenerate(
@@ -117,13 +154,7 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        run = _ModelRun(
-            self,
-            ParentRun(run_manager, awaits=True),
-            messages,
-            self._call_settings(stop, kwargs),
-            recording=False,
-        )
+        run = self._run(messages, stop, run_manager, kwargs, awaits=True)
         return _as_result(run.answer(await run.aplay()))
 
     def _stream(
@@ -133,13 +164,7 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        run = _ModelRun(
-            self,
-            ParentRun(run_manager, awaits=False),
-            messages,
-            self._call_settings(stop, kwargs),
-            recording=True,
-        )
+        run = self._run(messages, stop, run_manager, kwargs, awaits=False, recording=True)
         for piece in run.pieces(run.play()):
             yield ChatGenerationChunk(message=piece)
 
@@ -150,15 +175,23 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        run = _ModelRun(
-            self,
-            ParentRun(run_manager, awaits=True),
-            messages,
-            self._call_settings(stop, kwargs),
-            recording=True,
-        )
+        run = self._run(messages, stop, run_manager, kwargs, awaits=True, recording=True)
         for piece in run.pieces(await run.aplay()):
             yield ChatGenerationChunk(message=piece)
+
+    def _run(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: Any,
+        kwargs: dict[str, Any],
+        *,
+        awaits: bool,
+        recording: bool = False,
+    ) -> _ModelRun:
+        known = self._parent if run_manager is None else None
+        parent = known or ParentRun(run_manager, awaits=awaits)
+        return _ModelRun(self, parent, messages, self._call_settings(stop, kwargs), recording=recording)
 
     def _call_settings(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         own = {"temperature": self.temperature, "max_tokens": self.max_tokens}
@@ -193,7 +226,9 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
     ) -> Runnable[Any, Any]:
         """Return a loop that asks for a structure until it can be read. As `LoopedRunnable.with_structured_output`."""
         structured = self.bound.with_structured_output(schema, include_raw=include_raw, **kwargs)
-        return LoopedRunnable(bound=structured, **self._shared())
+        looped: Runnable[Any, Any] = LoopedRunnable(bound=structured, **self._shared())
+        settings = {name: value for name, value in self._call_settings(None, {}).items() if value is not None}
+        return looped.bind(**settings) if settings else looped
 
     def _shared(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in LoopSettings.model_fields if name != "evaluator"}

@@ -52,12 +52,15 @@ class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output]):
     text), `messages`, `message` (the draft's message, whole), `input` (what the caller gave) and `iteration`. A
     draft that calls tools, or that the provider marks as a refusal, goes to the caller at once.
 
+    Put `with_retry` on what is bound: around the loop it repeats all of its calls, and no stream at all. The calls
+    of an `abatch` go on when one of them fails, as LangChain's do; cancel it to stop them.
+
     Attributes:
         bound: The chat model or chain.
         evaluator: An evaluator of loopllm, or a callable `(output, context=None) -> float | bool |
             EvaluationResult`. A chain that ends in a parser needs none: it loops until the answer can be parsed.
         config: Limits and settings of the loop; not the `RunnableConfig` of a call.
-        priors: What earlier runs have taught; not serialized.
+        priors: What earlier runs have taught; neither serialized nor pickled, and shared by copies.
         task_type: Your name for the kind of task; what is learned is kept per task type and model.
         model_id: The model's name for learning, where what is bound does not tell it.
         feedback_key: The key of a dict input that takes the feedback, for chains in which no model can be seen. It

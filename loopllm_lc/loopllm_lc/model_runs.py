@@ -10,6 +10,13 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
 from langchain_core.messages import BaseMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import (
+    ensure_config,
+    get_async_callback_manager_for_config,
+    get_callback_manager_for_config,
+)
+from langchain_core.utils.uuid import uuid7
 
 from loopllm_lc.asking import Asker
 from loopllm_lc.drafts import Draft
@@ -20,7 +27,7 @@ class ParentRun:
     """A model's run that can be the parent of other runs.
 
     Args:
-        run_manager: The run, or None where LangChain does not hand it over (streams): then nothing is told.
+        run_manager: The run, or None where there is none: then nothing is told.
         awaits: Whether its children are awaited ones.
     """
 
@@ -45,6 +52,30 @@ class ParentRun:
         if tag is not None:
             child.add_tags([tag], inherit=False)
         return child
+
+
+def stream_run(config: RunnableConfig | None, *, awaits: bool) -> tuple[RunnableConfig, ParentRun]:
+    """Return the config for a stream, and the run that LangChain will make of it: its id is chosen here.
+
+    Args:
+        config: The caller's config, which is only read.
+        awaits: Whether the run's children are awaited ones.
+    """
+    named = ensure_config(config)
+    named["run_id"] = run_id = named.get("run_id") or uuid7()
+    configured = get_async_callback_manager_for_config if awaits else get_callback_manager_for_config
+    return named, ParentRun(_ToldRun(run_id, configured(named)), awaits=awaits)
+
+
+class _ToldRun:
+    """A model's run as far as it is known before it begins."""
+
+    def __init__(self, run_id: Any, manager: CallbackManager | AsyncCallbackManager) -> None:
+        self.run_id = run_id
+        self.handlers = manager.handlers
+        self.inheritable_handlers = manager.inheritable_handlers
+        self.inheritable_tags = manager.inheritable_tags
+        self.inheritable_metadata = manager.inheritable_metadata
 
 
 def _told(chunk: ChatGenerationChunk) -> BaseMessageChunk:

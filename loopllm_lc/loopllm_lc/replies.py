@@ -26,7 +26,9 @@ def text_of(value: Any) -> str:
 
 def finish_reason_of(message: Any) -> str | None:
     """Return why the model stopped writing, or None when it does not say."""
-    metadata = getattr(message, "response_metadata", None) or {}
+    metadata = getattr(message, "response_metadata", None)
+    if not metadata:
+        return None
     for name in _REASONS:
         if isinstance(metadata.get(name), str):
             return str(metadata[name])

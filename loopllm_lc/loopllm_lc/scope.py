@@ -7,6 +7,7 @@ Rule 2: the caller's config, and everything inside it, is only read.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, Protocol, cast
 
 from langchain_core.callbacks import (
@@ -52,8 +53,9 @@ class Scope:
         self.config = config
         self.run_manager = run_manager
         self._hidden = {**config, "tags": [*(config.get("tags") or []), NOSTREAM]}
+        self._untagged = run_manager.get_child()
 
-    @property
+    @cached_property
     def is_watched(self) -> bool:
         """Whether anybody listens to the runs of chains, such as evaluations."""
         return hears(self.run_manager.handlers, "on_chain_start", "on_chain_end", "on_chain_error")
@@ -66,7 +68,9 @@ class Scope:
             shown: Let LangGraph show its tokens as chat output.
         """
         base: Any = self.config if shown else self._hidden
-        return cast("RunnableConfig", {**base, "callbacks": self.run_manager.get_child(tag)})
+        manager = self._untagged.copy()  # cheaper than a new one of the run's for every call
+        manager.add_tags([tag], inherit=False)
+        return cast("RunnableConfig", {**base, "callbacks": manager})
 
 
 def hears(handlers: Iterable[BaseCallbackHandler], *methods: str) -> bool:

@@ -100,6 +100,29 @@ def dump_evaluator(evaluator: Any) -> Any:
     return {_KEY: type(source).__name__, "arguments": arguments}
 
 
+class _Shown:
+    """Stands in a repr for something of which not everything may be shown."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def shown(thing: Any) -> Any:
+    """Return what may stand for an evaluator in a repr: loopllm's own as they are, of any other the name alone.
+
+    >>> from loopllm.evaluators import LengthEvaluator
+    >>> shown(len), shown(LengthEvaluator(max_words=3)).max_words
+    (len, 3)
+    """
+    data = dump_evaluator(thing)
+    if data is None or (isinstance(data, Mapping) and data[_KEY] in _BUILT_IN):
+        return thing
+    return _Shown(getattr(thing, "__name__", None) or type(thing).__name__)
+
+
 def load_evaluator(data: Any) -> Any:
     """Undo `dump_evaluator`; anything else is returned as it is.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loopllm_li.llama_evaluator import LlamaIndexEvaluator
     from loopllm_li.local_embedding import LocalEmbedding
     from loopllm_li.looped_llm import LoopedLlamaLLM
+    from loopllm_li.looped_tool_llm import LoopedFunctionCallingLLM
     from loopllm_li.provider import LlamaIndexProvider
     from loopllm_li.query_engine import LoopedQueryEngine
     from loopllm_li.query_refiner import FoundNodes
@@ -55,6 +56,7 @@ _HOMES = {
     "LoopRoundEvent": "workflow",
     "LoopStart": "workflow",
     "LoopedExtractor": "extractor",
+    "LoopedFunctionCallingLLM": "looped_tool_llm",
     "LoopedLlamaLLM": "looped_llm",
     "LoopedQueryEngine": "query_engine",
     "LoopedQueryTransform": "query_transform",
@@ -86,6 +88,7 @@ __all__ = [
     "LoopRoundEvent",
     "LoopStart",
     "LoopedExtractor",
+    "LoopedFunctionCallingLLM",
     "LoopedLlamaLLM",
     "LoopedQueryEngine",
     "LoopedQueryTransform",

@@ -37,12 +37,18 @@ class Answering:
         engine: The query engine.
         revision_prompt: How a question with feedback is written.
         model_id: The name of the engine's model, or None.
+        opening: An answer that the engine has given already, taken for the first one.
     """
 
     def __init__(
-        self, engine: BaseQueryEngine, revision_prompt: BasePromptTemplate, model_id: str | None
+        self,
+        engine: BaseQueryEngine,
+        revision_prompt: BasePromptTemplate,
+        model_id: str | None,
+        opening: Answer | None = None,
     ) -> None:
         self.model_id = model_id
+        self._opening = opening
         self._engine = engine
         self._prompt = revision_prompt
         self._keeps_nodes = can_rewrite_only(engine)
@@ -53,6 +59,8 @@ class Answering:
     ) -> Completion[Answer]:
         """Answer, blocking at most `timeout` seconds."""
         del model  # the engine has its own
+        if (opening := self._taken_opening()) is not None:
+            return Completion(opening)
         began = time.perf_counter()
         answer = call_within(timeout, self._ask, prompt)
         return Completion(answer, latency_ms=(time.perf_counter() - began) * 1000.0)
@@ -62,6 +70,8 @@ class Answering:
     ) -> Completion[Answer]:
         """Answer without blocking the event loop."""
         del model
+        if (opening := self._taken_opening()) is not None:
+            return Completion(opening)
         began = time.perf_counter()
         answer = await await_within(timeout, self._aask(prompt))
         return Completion(answer, latency_ms=(time.perf_counter() - began) * 1000.0)
@@ -89,6 +99,10 @@ class Answering:
             return original
         words = self._prompt.format(query_str=original.query_str, revision="\n\n".join(parts))
         return QueryBundle(words, original.image_path, list(original.embedding_strs), original.embedding)
+
+    def _taken_opening(self) -> Answer | None:
+        opening, self._opening = self._opening, None
+        return None if opening is None else self._kept(opening)
 
     def _kept(self, answer: Answer) -> Answer:
         if self._keeps_nodes and answer.source_nodes:

@@ -84,8 +84,8 @@ def shown(answer: Answer, facts: dict[str, Any], *, streaming: bool, awaited: bo
     if not streaming:
         return Response(old.response, nodes, metadata)
     if awaited:
-        return AsyncStreamingResponse(_apieces(answer.text), nodes, metadata)
-    return StreamingResponse(_pieces(answer.text), nodes, metadata, response_txt=answer.text)
+        return AsyncStreamingResponse(apieces(answer.text), nodes, metadata)
+    return StreamingResponse(pieces(answer.text), nodes, metadata, response_txt=answer.text)
 
 
 def _settled(response: Any) -> tuple[str, Settled]:
@@ -94,10 +94,12 @@ def _settled(response: Any) -> tuple[str, Settled]:
     return response.response or "", response
 
 
-def _pieces(text: str) -> TokenGen:
+def pieces(text: str) -> TokenGen:
+    """Replay a text word by word."""
     yield from _PIECE.findall(text)
 
 
-async def _apieces(text: str) -> TokenAsyncGen:
+async def apieces(text: str) -> TokenAsyncGen:
+    """Replay a text word by word, for callers that await."""
     for piece in _PIECE.findall(text):
         yield piece

@@ -26,10 +26,11 @@ class ChatRounds:
     Args:
         llm: The LLM.
         arguments: Passed to every call.
+        model_id: The name of the model, or None to go by what the LLM states of itself.
     """
 
-    def __init__(self, llm: LLM, arguments: Mapping[str, Any]) -> None:
-        self.model_id = model_name_of(llm)
+    def __init__(self, llm: LLM, arguments: Mapping[str, Any], model_id: str | None = None) -> None:
+        self.model_id = model_id or model_name_of(llm)
         self._llm = llm
         self._arguments = dict(arguments)
 

@@ -53,7 +53,7 @@ def _read_yes_no(kind: str, result: Any) -> EvaluationResult:
     if first is None or first.group() not in {"yes", "no"}:
         raise EvaluatorError(f"{kind} asked its model for YES or NO and got {text[:80]!r}")
     passed = first.group() == "yes"
-    fault = _UNSUPPORTED if kind == "FaithfulnessEvaluator" else _BESIDE_THE_POINT
+    fault = _UNSUPPORTED if kind.endswith("FaithfulnessEvaluator") else _BESIDE_THE_POINT
     return EvaluationResult(float(passed), passed, () if passed else (fault,))
 
 
@@ -104,6 +104,8 @@ def _read_any(kind: str, result: Any) -> EvaluationResult:
 _READERS: Mapping[str, Callable[[str, Any], EvaluationResult]] = {
     "FaithfulnessEvaluator": _read_yes_no,
     "RelevancyEvaluator": _read_yes_no,
+    "MultiModalFaithfulnessEvaluator": _read_yes_no,
+    "MultiModalRelevancyEvaluator": _read_yes_no,
     "CorrectnessEvaluator": _read_correctness,
     "GuidelineEvaluator": _read_guideline,
     "SemanticSimilarityEvaluator": _read_similarity,

@@ -64,6 +64,12 @@ class LoopedExtractor(BaseExtractor):
         as_evaluator(evaluator)  # what is no evaluator is refused now, not at the first node
         super().__init__(**{"llm": llm, "evaluator": evaluator, **fields})
 
+    def __repr__(self) -> str:  # LLMs show their keys, and addresses their passwords
+        return f"LoopedExtractor(llm={type(self.llm).__name__}, metadata_key={self.metadata_key!r})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
     @classmethod
     def class_name(cls) -> str:
         """Return the name under which LlamaIndex knows the class."""

@@ -19,6 +19,7 @@ from loopllm.results import EvaluationResult
 from loopllm_li.background_loop import run_blocking
 from loopllm_li.evaluation_verdicts import known_kind, scaled, verdict_of
 
+_PICTURES = ("image_paths", "image_urls")  # what multi-modal evaluators look at
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)  # what LlamaIndex's own parsers raise
 
 
@@ -26,8 +27,8 @@ class LlamaIndexEvaluator:
     """Brings an evaluator of LlamaIndex to scores in [0, 1] with deficiencies that a model can act on.
 
     It scores answers (text) and retrievals (a list of `NodeWithScore`). From the context it takes `query`
-    (or `prompt`), `contexts` (texts of the sources) and `reference`. Blocking calls run on one background
-    event loop, never a new one a call. What an evaluator says that cannot be read is no score.
+    (or `prompt`), `contexts` (texts of the sources), `reference`, `image_paths` and `image_urls`. Blocking
+    calls run on one background event loop, never a new one a call. What cannot be read is no score.
 
     Args:
         evaluator: Any `BaseEvaluator` of LlamaIndex.
@@ -101,6 +102,7 @@ class LlamaIndexEvaluator:
         if isinstance(output, list):
             contexts, arguments["response"] = [_text(node) for node in output], ""
         arguments["contexts"] = contexts
+        arguments.update({name: facts[name] for name in _PICTURES if name in facts})
         reference = facts.get("reference", self._reference)
         if reference is not None:
             arguments["reference"] = reference

@@ -22,8 +22,8 @@ from llama_index.core.llms import LLM
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
 from loopllm.errors import MisuseError
 from loopllm.evaluators import as_evaluator
-from loopllm.providers.base import TextPrompt
-from loopllm.results import RefinementResult
+from loopllm.providers.base import Provider, TextPrompt
+from loopllm.results import RefinementResult, Usage
 from loopllm.telemetry.base import Observer
 from loopllm_li.chat_rounds import ChatFormat, ChatJudge, ChatRounds, Conversation
 from loopllm_li.provider import LlamaIndexProvider
@@ -39,7 +39,7 @@ class LoopedLlamaLLM(LLM):
 
     It has all endpoints of an `LLM`; streams replay the accepted answer. The usage of all rounds is in
     `raw["usage"]`, the story of the run in `raw["loopllm"]`. LLM events come from the inner LLM, once a
-    round. It does not claim to call functions: agents that need them use the inner LLM.
+    round. It does not claim to call functions: agents take `LoopedFunctionCallingLLM`.
 
     >>> from llama_index.core.llms import MockLLM
     >>> llm = LoopedLlamaLLM(llm=MockLLM(), evaluator=lambda text: len(text) / 10)
@@ -89,6 +89,12 @@ class LoopedLlamaLLM(LLM):
         self._priors = priors
         self._observers = tuple(observers)
 
+    def __repr__(self) -> str:  # LLMs show their keys
+        return f"{type(self).__name__}(llm={type(self.llm).__name__}, task_type={self.task_type!r})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
     @field_serializer("llm")
     def _write_llm(self, llm: LLM) -> dict[str, Any]:
         """Write the inner LLM as it writes itself, without keys, which it leaves out only when it is outermost."""
@@ -108,29 +114,25 @@ class LoopedLlamaLLM(LLM):
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Loop `chat` of the inner LLM."""
-        loop, judge = self._chat_loop(kwargs), ChatJudge(self._evaluator)
-        return _chat_response(loop.refine(list(messages), judge, task_type=self.task_type))
+        return self._chatted(messages, kwargs)
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Loop `achat` of the inner LLM."""
-        loop, judge = self._chat_loop(kwargs), ChatJudge(self._evaluator)
-        return _chat_response(await loop.arefine(list(messages), judge, task_type=self.task_type))
+        return await self._achatted(messages, kwargs)
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Loop `complete` of the inner LLM."""
         del formatted  # the inner LLM's templates are applied once, by the provider
-        result = self._text_loop(kwargs).refine(prompt, self._evaluator, task_type=self.task_type)
-        return _completion_response(result)
+        return self._completed(prompt, kwargs)
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Loop `acomplete` of the inner LLM."""
         del formatted
-        result = await self._text_loop(kwargs).arefine(prompt, self._evaluator, task_type=self.task_type)
-        return _completion_response(result)
+        return await self._acompleted(prompt, kwargs)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Loop, then yield the accepted answer piece by piece."""
-        reply = self.chat(messages, **kwargs)
+        reply = self._chatted(messages, kwargs)
 
         def pieces() -> ChatResponseGen:
             yield from _chat_pieces(reply)
@@ -139,7 +141,7 @@ class LoopedLlamaLLM(LLM):
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """Loop, then yield the accepted answer piece by piece."""
-        reply = await self.achat(messages, **kwargs)
+        reply = await self._achatted(messages, kwargs)
 
         async def pieces() -> ChatResponseAsyncGen:
             for piece in _chat_pieces(reply):
@@ -149,7 +151,8 @@ class LoopedLlamaLLM(LLM):
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """Loop, then yield the accepted answer piece by piece."""
-        reply = self.complete(prompt, formatted, **kwargs)
+        del formatted
+        reply = self._completed(prompt, kwargs)
 
         def pieces() -> CompletionResponseGen:
             yield from _completion_pieces(reply)
@@ -160,7 +163,8 @@ class LoopedLlamaLLM(LLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """Loop, then yield the accepted answer piece by piece."""
-        reply = await self.acomplete(prompt, formatted, **kwargs)
+        del formatted
+        reply = await self._acompleted(prompt, kwargs)
 
         async def pieces() -> CompletionResponseAsyncGen:
             for piece in _completion_pieces(reply):
@@ -168,12 +172,33 @@ class LoopedLlamaLLM(LLM):
 
         return pieces()
 
+    # -- the same for whole answers and streams; the endpoints are spans, these are not ------------------------
+
+    def _chatted(self, messages: Sequence[ChatMessage], arguments: dict[str, Any]) -> ChatResponse:
+        loop, judge = self._chat_loop(self._chat_rounds(arguments)), ChatJudge(self._evaluator)
+        return chat_response(loop.refine(list(messages), judge, task_type=self.task_type))
+
+    async def _achatted(self, messages: Sequence[ChatMessage], arguments: dict[str, Any]) -> ChatResponse:
+        loop, judge = self._chat_loop(self._chat_rounds(arguments)), ChatJudge(self._evaluator)
+        return chat_response(await loop.arefine(list(messages), judge, task_type=self.task_type))
+
+    def _completed(self, prompt: str, arguments: dict[str, Any]) -> CompletionResponse:
+        result = self._text_loop(arguments).refine(prompt, self._evaluator, task_type=self.task_type)
+        return _completion_response(result)
+
+    async def _acompleted(self, prompt: str, arguments: dict[str, Any]) -> CompletionResponse:
+        result = await self._text_loop(arguments).arefine(prompt, self._evaluator, task_type=self.task_type)
+        return _completion_response(result)
+
     # -- the loops ----------------------------------------------------------------------------------------------
 
-    def _chat_loop(self, arguments: dict[str, Any]) -> LoopedLLM[Conversation, ChatResponse]:
+    def _chat_rounds(self, arguments: dict[str, Any]) -> ChatRounds:
+        return ChatRounds(self.llm, arguments, self.model_id)
+
+    def _chat_loop(
+        self, rounds: Provider[Conversation, ChatResponse]
+    ) -> LoopedLLM[Conversation, ChatResponse]:
         self._lend_callbacks()
-        rounds = ChatRounds(self.llm, arguments)
-        rounds.model_id = self.model_id or rounds.model_id
         return LoopedLLM(
             SpannedRounds(rounds),
             self._config,
@@ -208,12 +233,21 @@ _SHARED_FIELDS = (
 )
 
 
-def _raw(result: RefinementResult[Any, Any]) -> dict[str, Any]:
-    return {"usage": usage_dict(result.metrics.usage), "loopllm": story_of(result)}
+def _raw(result: RefinementResult[Any, Any], and_usage: Usage | None = None) -> dict[str, Any]:
+    usage = result.metrics.usage if and_usage is None else result.metrics.usage + and_usage
+    return {"usage": usage_dict(usage), "loopllm": story_of(result)}
 
 
-def _chat_response(result: RefinementResult[Conversation, ChatResponse]) -> ChatResponse:
-    return ChatResponse(message=result.output.message, raw=_raw(result))
+def chat_response(
+    result: RefinementResult[Conversation, ChatResponse], *, and_usage: Usage | None = None
+) -> ChatResponse:
+    """Return the accepted draft with the story of its run.
+
+    Args:
+        result: The run.
+        and_usage: Tokens of a call that became no draft, to be counted too.
+    """
+    return ChatResponse(message=result.output.message, raw=_raw(result, and_usage))
 
 
 def _completion_response(result: RefinementResult[TextPrompt, str]) -> CompletionResponse:

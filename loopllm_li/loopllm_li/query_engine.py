@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
-from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.base.response.schema import RESPONSE_TYPE, AsyncStreamingResponse, StreamingResponse
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.evaluation import BaseEvaluator
 from llama_index.core.prompts import BasePromptTemplate
@@ -22,12 +22,16 @@ from loopllm.telemetry.base import Observer
 from loopllm_li.answer_judge import AnswerJudge, JudgedPart
 from loopllm_li.answer_rounds import AnswerAttempt, AnswerFormat
 from loopllm_li.answering import DEFAULT_REVISION_PROMPT, Answering
-from loopllm_li.answers import Answer, shown
+from loopllm_li.answers import Answer, aanswer_of, answer_of, shown
+from loopllm_li.background_loop import run_blocking
+from loopllm_li.bundles import plain
 from loopllm_li.deep_prompts import DeepPrompts, has_usable_prompts
 from loopllm_li.llama_evaluator import LlamaIndexEvaluator
 from loopllm_li.model_names import model_name_of
-from loopllm_li.spans import InstrumentationObserver, SpannedJudge, SpannedRounds
+from loopllm_li.optimistic_stream import DEFAULT_REVISION_NOTICE, OptimisticStream, Outcome
+from loopllm_li.spans import InstrumentationObserver, SpannedJudge, SpannedRounds, dispatcher
 from loopllm_li.stories import story_of
+from loopllm_li.tie_break import TieBreak
 from loopllm_li.transform_engine import aretrieve_with
 
 logger = logging.getLogger("loopllm")
@@ -54,6 +58,10 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
         context: Further facts for the evaluator, for example `{"reference": "..."}`.
         evaluate_on: Picks what is judged out of a response, instead of its text.
         streaming: Hand out streams that replay the accepted answer; None does so when the inner engine streams.
+            `"optimistic"` hands out the first answer of a streaming engine while it is written, judges it when it is
+            complete, and goes on with `revision_notice` and a better answer where there is one.
+        revision_notice: What is written between the two.
+        tie_break: A `PairwiseComparisonEvaluator` that chooses among answers of equal best score; else the first wins.
         revision_prompt: How a question with feedback is written; see `DEFAULT_REVISION_PROMPT`.
         observers: Listeners to the events of every run.
         callback_manager: The inner engine's when not given.
@@ -73,7 +81,9 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
         model_id: str | None = None,
         context: Mapping[str, Any] | None = None,
         evaluate_on: JudgedPart | None = None,
-        streaming: bool | None = None,
+        streaming: bool | Literal["optimistic"] | None = None,
+        revision_notice: str = DEFAULT_REVISION_NOTICE,
+        tie_break: Any = None,
         revision_prompt: BasePromptTemplate | None = None,
         observers: Sequence[Observer] = (),
         callback_manager: CallbackManager | None = None,
@@ -92,7 +102,11 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
         self._model_id = model_id
         self._context = dict(context or {})
         self._evaluate_on = evaluate_on
+        if streaming not in {True, False, None, "optimistic"}:
+            raise MisuseError(f'streaming must be True, False, None or "optimistic", got {streaming!r}')
         self._streaming = streaming
+        self._revision_notice = revision_notice
+        self._tie_break = None if tie_break is None else TieBreak(tie_break)
         self._revision_prompt = revision_prompt or DEFAULT_REVISION_PROMPT
         self._observers = tuple(observers)
         super().__init__(callback_manager or query_engine.callback_manager)
@@ -131,41 +145,70 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         payload: dict[str, Any] = {EventPayload.QUERY_STR: query_bundle.query_str}
         with self.callback_manager.event(CBEventType.QUERY, payload=payload) as event:
-            response = self._shown(self._looped(query_bundle), awaited=False)
+            response = self._answered(query_bundle)
             event.on_end(payload={EventPayload.RESPONSE: response})
         return response
 
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         payload: dict[str, Any] = {EventPayload.QUERY_STR: query_bundle.query_str}
         with self.callback_manager.event(CBEventType.QUERY, payload=payload) as event:
-            response = self._shown(await self._alooped(query_bundle), awaited=True)
+            response = await self._aanswered(query_bundle)
             event.on_end(payload={EventPayload.RESPONSE: response})
         return response
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
-    def _looped(self, query: QueryBundle) -> _Result:
+    def _answered(self, query: QueryBundle) -> RESPONSE_TYPE:
+        if self._streaming != "optimistic":
+            return self._shown(self._looped(query), awaited=False)
+        first = self._query_engine.query(plain(query))
+        if isinstance(first, StreamingResponse):
+            stream = OptimisticStream(first, self._revision_notice)
+            return stream.response(lambda answer: _outcome(self._looped(query, answer)))
+        return self._shown(self._looped(query, answer_of(first)), awaited=False)
+
+    async def _aanswered(self, query: QueryBundle) -> RESPONSE_TYPE:
+        if self._streaming != "optimistic":
+            return self._shown(await self._alooped(query), awaited=True)
+        first = await self._query_engine.aquery(plain(query))
+        if isinstance(first, AsyncStreamingResponse):
+
+            async def finish(answer: Answer) -> Outcome:
+                return _outcome(await self._alooped(query, answer))
+
+            return OptimisticStream(first, self._revision_notice).aresponse(finish)
+        return self._shown(await self._alooped(query, await aanswer_of(first)), awaited=True)
+
+    @dispatcher.span
+    def _looped(self, query: QueryBundle, opening: Answer | None = None) -> _Result:
         task, judge = AnswerAttempt(query), SpannedJudge(AnswerJudge(self._evaluator, self._evaluate_on))
         try:
-            return self._loop().refine(task, judge, self._context, task_type=self._task_type)
+            result = self._loop(opening).refine(task, judge, self._context, task_type=self._task_type)
         except EvaluatorError as error:
             return _unscored(error)
+        if self._tie_break is None:
+            return result
+        return run_blocking(self._tie_break.settle(result, query, self._context))
 
-    async def _alooped(self, query: QueryBundle) -> _Result:
+    @dispatcher.span
+    async def _alooped(self, query: QueryBundle, opening: Answer | None = None) -> _Result:
         task, judge = AnswerAttempt(query), SpannedJudge(AnswerJudge(self._evaluator, self._evaluate_on))
         try:
-            return await self._loop().arefine(task, judge, self._context, task_type=self._task_type)
+            result = await self._loop(opening).arefine(task, judge, self._context, task_type=self._task_type)
         except EvaluatorError as error:
             return _unscored(error)
+        return (
+            result if self._tie_break is None else await self._tie_break.settle(result, query, self._context)
+        )
 
-    def _loop(self) -> LoopedLLM[AnswerAttempt, Answer]:
+    def _loop(self, opening: Answer | None) -> LoopedLLM[AnswerAttempt, Answer]:
         model_id = self._model_id or model_of_engine(self._query_engine)
         if self._priors is not None and model_id is None:
             raise MisuseError(
                 "learning needs the name of the answering model: give LoopedQueryEngine model_id=..."
             )
         return LoopedLLM(
-            SpannedRounds(Answering(self._query_engine, self._revision_prompt, model_id)),
+            SpannedRounds(Answering(self._query_engine, self._revision_prompt, model_id, opening)),
             self._config,
             priors=self._priors,
             observers=(InstrumentationObserver(), *self._observers),
@@ -174,7 +217,7 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
 
     def _shown(self, result: _Result, *, awaited: bool) -> RESPONSE_TYPE:
         answer = result.output
-        streaming = answer.streamed if self._streaming is None else self._streaming
+        streaming = answer.streamed if self._streaming in {None, "optimistic"} else bool(self._streaming)
         return shown(answer, _story(result), streaming=streaming, awaited=awaited)
 
     # -- prompts ------------------------------------------------------------------------------------------------
@@ -201,6 +244,10 @@ def _story(result: _Result) -> dict[str, Any]:
     for told, record in zip(story["iterations"], result.iterations, strict=True):
         told["node_ids"] = [node.node_id for node in record.output.source_nodes]
     return story
+
+
+def _outcome(result: _Result) -> Outcome:
+    return result.output, _story(result)
 
 
 def model_of_engine(engine: Any) -> str | None:

@@ -51,11 +51,13 @@ class FoundNodes:
         bundle: The query that won, with its story in `bundle.loop`.
         nodes: What the retriever gave for it.
         error: What ended the run before the unchanged query could be scored, or None.
+        rounds: The nodes of every round, in order.
     """
 
     bundle: RefinedQueryBundle
     nodes: Sequence[NodeWithScore]
     error: Exception | None = None
+    rounds: Sequence[Sequence[NodeWithScore]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class QueryRefiner:
     anchored: bool
     wording: Wording
     observers: Sequence[Observer]
+    exits: Sequence[Condition]
 
     def __post_init__(self) -> None:
         if not isinstance(self.retriever, BaseRetriever):
@@ -132,7 +135,8 @@ class QueryRefiner:
             observers=(InstrumentationObserver(), *self.observers),
             format=QueryFormat(),
         )
-        loop.add_exit_condition(nothing_new_for(len(self.wording.prompts)))
+        for condition in (*self.exits, nothing_new_for(len(self.wording.prompts))):
+            loop.add_exit_condition(condition)
         return loop
 
     def _shape(self) -> Shape:
@@ -154,7 +158,7 @@ class QueryRefiner:
         best = rounds[max(result.metrics.best_iteration, 1) - 1]
         chosen = best if self._beats(best, first) else first
         bundle = refined(chosen.output.bundle, original, _story(result, chosen.iteration))
-        return FoundNodes(bundle, chosen.output.nodes)
+        return FoundNodes(bundle, chosen.output.nodes, rounds=[each.output.nodes for each in rounds])
 
     def _beats(self, best: _Record, first: _Record) -> bool:
         if best.score is None:

@@ -12,7 +12,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import QueryBundle, QueryType
 
-from loopllm import AdaptivePriors, LoopConfig
+from loopllm import AdaptivePriors, Condition, LoopConfig
 from loopllm.telemetry.base import Observer
 from loopllm_li.bundles import RefinedQueryBundle
 from loopllm_li.query_refiner import QueryRefiner
@@ -57,6 +57,7 @@ class LoopedQueryTransform(BaseQueryTransform):
         mode: `"replace"` searches for the rewrite, `"expand"` for the caller's words followed by the rewrite, which
             serves weak models better.
         rewrite_prompts: What the rewriter is asked, in turn; see `DEFAULT_REWRITE_PROMPTS`.
+        exit_conditions: Further reasons to end a run, such as `nodes_settle()`; see `loopllm.Condition`.
         observers: Listeners to the events of every run.
 
     Raises:
@@ -78,6 +79,7 @@ class LoopedQueryTransform(BaseQueryTransform):
         anchor: bool = True,
         mode: RewriteMode = "replace",
         rewrite_prompts: Sequence[BasePromptTemplate] = DEFAULT_REWRITE_PROMPTS,
+        exit_conditions: Sequence[Any] = (),
         observers: Sequence[Observer] = (),
     ) -> None:
         super().__init__()
@@ -94,11 +96,15 @@ class LoopedQueryTransform(BaseQueryTransform):
             anchored=anchor,
             wording=Wording(tuple(rewrite_prompts), mode),
             observers=tuple(observers),
+            exits=tuple(Condition.of(each) for each in exit_conditions),
         )
 
     def __repr__(self) -> str:
         refiner = self._refiner
-        return f"LoopedQueryTransform(llm={refiner.llm!r}, retriever={refiner.retriever!r}, config={refiner.config!r})"
+        llm, retriever = (
+            type(part).__name__ for part in (refiner.llm, refiner.retriever)
+        )  # an LLM shows its key
+        return f"LoopedQueryTransform(llm={llm}, retriever={retriever}, config={refiner.config!r})"
 
     def run(
         self, query_bundle_or_str: QueryType, metadata: dict[str, Any] | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -12,11 +14,15 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from loopllm import AdaptivePriors, LoopConfig
+from loopllm import AdaptivePriors, Condition, LoopConfig
+from loopllm.errors import EvaluatorError, MisuseError
 from loopllm.telemetry.base import Observer
+from loopllm_li.pooling import Combine, distinct_nodes, pooled, scorer_of
 from loopllm_li.query_refiner import FoundNodes, QueryRefiner
 from loopllm_li.retrieval_evaluators import TermCoverage
 from loopllm_li.rewriting import DEFAULT_REWRITE_PROMPTS, RewriteMode, Wording
+
+logger = logging.getLogger("loopllm")
 
 
 class LoopedRetriever(BaseRetriever):
@@ -25,7 +31,12 @@ class LoopedRetriever(BaseRetriever):
     It stands wherever a retriever does. Compared with `LoopedQueryTransform` in front of the same retriever
     it saves one retrieval a query, since a transform can hand on its query only.
 
-    Args: as in `LoopedQueryTransform`, and `callback_manager` as every retriever has it.
+    With `combine="pool"` it returns the nodes of all rounds instead, each scored by itself against the caller's
+    words and put in that order, as many as the largest round had: what one rewrite found and another missed
+    is kept, at no further LLM call. That needs an evaluator that scores single nodes and knows meanings, such
+    as `RescoredSimilarity`.
+
+    Args: as in `LoopedQueryTransform`, `combine`, and `callback_manager` as every retriever has it.
 
     Raises:
         MisuseError: An argument is wrong; the message names it.
@@ -46,6 +57,8 @@ class LoopedRetriever(BaseRetriever):
         anchor: bool = True,
         mode: RewriteMode = "replace",
         rewrite_prompts: Sequence[BasePromptTemplate] = DEFAULT_REWRITE_PROMPTS,
+        combine: Combine = "best",
+        exit_conditions: Sequence[Any] = (),
         observers: Sequence[Observer] = (),
         callback_manager: CallbackManager | None = None,
     ) -> None:
@@ -62,11 +75,15 @@ class LoopedRetriever(BaseRetriever):
             anchored=anchor,
             wording=Wording(tuple(rewrite_prompts), mode),
             observers=tuple(observers),
+            exits=tuple(Condition.of(each) for each in exit_conditions),
         )
+        if combine not in {"best", "pool"}:
+            raise MisuseError(f'combine must be "best" or "pool", got {combine!r}')
+        self._scorer = scorer_of(self._refiner.evaluator) if combine == "pool" else None
         super().__init__(callback_manager=callback_manager or retriever.callback_manager)
 
     def __repr__(self) -> str:
-        return f"LoopedRetriever({self._refiner.retriever!r}, config={self._refiner.config!r})"
+        return f"LoopedRetriever({type(self._refiner.retriever).__name__}, config={self._refiner.config!r})"
 
     def find(self, query: str | QueryBundle) -> FoundNodes:
         """Return the best nodes together with the query that found them and its story, blocking.
@@ -74,11 +91,26 @@ class LoopedRetriever(BaseRetriever):
         Raises:
             Exception: What the retriever raised on the unchanged query, when there is nothing to return.
         """
-        return _or_raise(self._refiner.find(query))
+        found = _or_raise(self._refiner.find(query))
+        if self._scorer is None:
+            return found
+        nodes = distinct_nodes(found.rounds)
+        try:
+            return _pooled(found, nodes, self._scorer.score_nodes(nodes, {"query": found.bundle.original}))
+        except EvaluatorError as error:
+            return _not_pooled(found, error)
 
     async def afind(self, query: str | QueryBundle) -> FoundNodes:
         """Return what `find` does without blocking the event loop."""
-        return _or_raise(await self._refiner.afind(query))
+        found = _or_raise(await self._refiner.afind(query))
+        if self._scorer is None:
+            return found
+        nodes = distinct_nodes(found.rounds)
+        try:
+            scores = await self._scorer.ascore_nodes(nodes, {"query": found.bundle.original})
+            return _pooled(found, nodes, scores)
+        except EvaluatorError as error:
+            return _not_pooled(found, error)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return list(self.find(query_bundle).nodes)
@@ -91,6 +123,16 @@ class LoopedRetriever(BaseRetriever):
 
     def _update_prompts(self, prompts: PromptDictType) -> None:
         self._refiner = self._refiner.with_prompts(prompts)
+
+
+def _pooled(found: FoundNodes, nodes: Sequence[NodeWithScore], scores: Sequence[float]) -> FoundNodes:
+    at_most = max((len(each) for each in found.rounds), default=0)
+    return replace(found, nodes=pooled(nodes, scores, at_most))
+
+
+def _not_pooled(found: FoundNodes, error: EvaluatorError) -> FoundNodes:
+    logger.warning("the nodes of the best round are returned without those of the others: %s", error)
+    return found
 
 
 def _or_raise(found: FoundNodes) -> FoundNodes:

@@ -17,7 +17,9 @@ DEFAULT_REWRITE_PROMPTS = (
     PromptTemplate(
         "Write one sentence from an encyclopedia that answers the question.\n\n" + _REST + "Sentence:"
     ),
-    PromptTemplate("What is it about? Name three technical words.\n\n" + _REST + "Words:"),
+    PromptTemplate(
+        "Explain it in one sentence with scientific names and terms.\n\n" + _REST + "Explanation:"
+    ),
 )
 """What the rewriter is asked in rounds 2, 3, 4, then again from the start.
 
@@ -30,7 +32,7 @@ that it is asked to rewrite. Asking in different ways finds more than asking the
 _FAULT = re.compile(r"^- (?P<fault>.+)$", re.MULTILINE)
 _THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _LABEL = re.compile(
-    r"^\W*(?:(?:better|new|rewritten|improved)\s+)*(?:(?:search\s+)?query|answer|sentence|words)\s*:\s*",
+    r"^\W*(?:(?:better|new|rewritten|improved)\s+)*(?:(?:search\s+)?query|answer|sentence|words|explanation)\s*:\s*",
     re.IGNORECASE,
 )
 _AROUND = " \t\"'`*“”«»-•>"

@@ -1,6 +1,13 @@
+import copy
+import gc
+import pickle
+from dataclasses import asdict
+
 from loopllm.adaptive_exit import BayesianExitCondition
 from loopllm.adaptive_priors import AdaptivePriors
 from loopllm.priors import CallObservation
+from loopllm.priors.policy import Decision
+from loopllm.results import ExitReason
 
 
 def condition(priors, **settings):
@@ -73,7 +80,8 @@ def test_a_minimal_probability_of_improvement_can_be_demanded():
     assert lenient.should_exit(1, 0.2, [0.2]) is None
     reason = strict.should_exit(1, 0.2, [0.2])
     assert reason is not None
-    assert "P(improvement)" in reason.message
+    assert "improves the score with a probability of" in reason.message
+    assert "below the 0.99 asked for" in reason.message
 
 
 def test_predicted_probabilities_of_improvement_are_calibrated_on_runs_like_the_learned_ones():
@@ -94,3 +102,31 @@ def test_predicted_probabilities_of_improvement_are_calibrated_on_runs_like_the_
             entry[2] += run[k] > max(run[:k])
     total = sum(n for n, _, _ in bins.values())
     assert sum(abs(p - hits) for _, p, hits in bins.values()) / total < 0.05
+
+
+def stopped(condition: BayesianExitCondition) -> ExitReason:
+    reason = condition.should_exit(1, 1.0, [1.0])
+    assert reason is not None
+    return reason
+
+
+def test_a_reason_is_explained_when_it_is_read_and_then_lets_go_of_the_plan() -> None:
+    condition = BayesianExitCondition(AdaptivePriors(), "t", "m")
+    reason = stopped(condition)
+    assert any(isinstance(held, Decision) for held in gc.get_referents(reason))
+    assert reason.message.startswith("stopped: another call is expected to gain 0.000")
+    assert not any(isinstance(held, Decision) for held in gc.get_referents(reason))
+
+
+def test_a_reason_is_a_plain_one_wherever_it_goes() -> None:
+    reason = stopped(BayesianExitCondition(AdaptivePriors(), "t", "m"))
+    plain = ExitReason("bayesian_exit", reason.message)
+    assert reason == plain
+    assert plain == reason
+    assert hash(reason) == hash(plain)
+    assert repr(reason) == repr(plain)
+    assert asdict(reason) == asdict(plain)
+    for copied in (pickle.loads(pickle.dumps(reason)), copy.deepcopy(reason)):
+        assert type(copied) is ExitReason
+        assert copied == reason
+    assert reason != ExitReason("bayesian_exit", "another")

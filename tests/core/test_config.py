@@ -87,3 +87,10 @@ def test_a_callable_is_the_only_way_and_goes_by_its_name() -> None:
 def test_prices_may_not_be_negative() -> None:
     with pytest.raises(ValidationError, match="prompt_per_million"):
         Prices(prompt_per_million=-1.0, completion_per_million=1.0)
+
+
+def test_a_callable_with_the_name_of_a_known_way_is_told_apart_from_it() -> None:
+    def last(request: Any) -> Any:
+        return request.task
+
+    assert list(LoopConfig(feedback=last).ways()) == ["own_last"]

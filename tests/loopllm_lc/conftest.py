@@ -21,6 +21,7 @@ class ScriptedModel(BaseChatModel):
     replies: list[Any]
     model_name: str | None = None
     delay: float = 0.0
+    barrier: Any = None
     streams: bool = True
     seen: list[list[BaseMessage]] = Field(default_factory=list)
     seen_kwargs: list[dict[str, Any]] = Field(default_factory=list)
@@ -52,6 +53,8 @@ class ScriptedModel(BaseChatModel):
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         await asyncio.sleep(self.delay)
+        if self.barrier is not None:  # nobody gets on unless so many calls are under way at once
+            await asyncio.wait_for(self.barrier.wait(), 60)
         message = self._next(messages, {**kwargs, "stop": stop})
         return ChatResult(generations=[ChatGeneration(message=message)])
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.store.memory import InMemoryStore
+from langgraph.store.sqlite import SqliteStore
+from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from loopllm import AdaptivePriors, MisuseError
 from loopllm.testing import InProcessPriorStoreContract
@@ -67,6 +73,56 @@ def test_two_workers_learn_from_each_other(scripted: Any, says_yes: Any) -> None
     model = scripted("yes", model_name="small")
     LoopedRunnable(bound=model, evaluator=says_yes, priors=first).invoke("?")
     assert second.report("default", "small").total_calls == 1
+
+
+_WORKER = """
+import sys
+from langgraph.store.sqlite import SqliteStore
+from loopllm import StoreError
+from loopllm_lc import GraphPriorStore
+with SqliteStore.from_conn_string(sys.argv[1]) as store:
+    handle, merged = GraphPriorStore(store), 0
+    while merged < 25:
+        try:
+            handle.merge({"a": {"runs": 1.0}})
+        except StoreError:  # the file was busy; nothing was added, so it is tried again
+            continue
+        merged += 1
+"""
+
+
+def test_no_update_of_many_processes_is_lost(tmp_path: Path) -> None:
+    """T26: with a store that outlives them, LangGraph's own in SQLite."""
+    database = str(tmp_path / "store.db")
+    with SqliteStore.from_conn_string(database) as store:
+        store.setup()
+        command = [sys.executable, "-c", _WORKER, database]
+        workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+        assert [worker.communicate()[1] for worker in workers if worker.wait()] == []
+        assert GraphPriorStore(store).load("a") == {"runs": 100.0}
+
+
+async def test_a_node_of_a_graph_with_an_async_store_learns_too(
+    scripted: Any, says_yes: Any, tmp_path: Path
+) -> None:
+    """T26: such a store refuses blocking calls on its own event loop."""
+    model = scripted("no", "yes", model_name="small")
+
+    async def answer(state: Any, runtime: Runtime[None]) -> Any:
+        priors = priors_in(runtime.store)
+        looped = LoopedRunnable(bound=model, evaluator=says_yes, priors=priors, task_type="t")
+        return {"answer": (await looped.ainvoke("?")).text}
+
+    async with AsyncSqliteStore.from_conn_string(str(tmp_path / "store.db")) as store:
+        await store.setup()
+        builder = StateGraph(State)
+        builder.add_node("answer", answer)
+        builder.add_edge(START, "answer")
+        graph = builder.compile(store=store)
+        for _ in range(2):
+            assert (await graph.ainvoke({}))["answer"] == "yes"
+        report = await asyncio.to_thread(priors_in(store).report, "t", "small")
+    assert (report.total_calls, report.model_calls) == (2, 3)
 
 
 class State(TypedDict, total=False):

@@ -277,18 +277,18 @@ def test_a_refusal_is_not_asked_again(scripted: Any, refusal: Any) -> None:
 
 async def test_a_blocking_run_ends_at_its_deadline(scripted: Any) -> None:
     looped = LoopedRunnable(
-        bound=scripted("late", delay=3.0), evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50)
+        bound=scripted("late", delay=120.0), evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50)
     )
     began = time.perf_counter()
     message = looped.invoke("?")
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < 60.0
     assert facts(message)["exit_reason"] == "timeout_ms"
     assert facts(message)["iterations"] == 0
 
 
 async def test_an_awaited_run_ends_at_its_deadline_and_calls_no_more(scripted: Any) -> None:
     """T14."""
-    model = scripted("late", delay=0.5)
+    model = scripted("late", delay=120.0)
     looped = LoopedRunnable(bound=model, evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50))
     assert facts(await looped.ainvoke("?"))["exit_reason"] == "timeout_ms"
     await asyncio.sleep(0)
@@ -296,7 +296,7 @@ async def test_an_awaited_run_ends_at_its_deadline_and_calls_no_more(scripted: A
 
 
 def test_a_chain_whose_time_ran_out_says_so_instead_of_returning_an_empty_answer(scripted: Any) -> None:
-    chain = PROMPT | scripted("late", delay=3.0) | StrOutputParser()
+    chain = PROMPT | scripted("late", delay=120.0) | StrOutputParser()
     looped = LoopedRunnable(bound=chain, evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50))
     with pytest.raises(CallTimeoutError, match="timeout_ms"):
         looped.invoke({"x": "?"})

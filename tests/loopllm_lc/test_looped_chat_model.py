@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
@@ -75,6 +77,35 @@ async def test_the_whole_loop_is_one_model_run_with_its_evaluations_below(
 
 
 @HOW
+async def test_evaluations_stand_below_the_models_run_and_progress_is_told_even_of_a_stream(
+    scripted: Any, says_yes: Any, recorder: Any, how: Any
+) -> None:
+    """T1: langchain does not hand a stream's run over to the model."""
+    model = LoopedChatModel(bound=scripted("no", "yes"), evaluator=says_yes)
+    config: Any = {"callbacks": [recorder], "run_name": "mine", "tags": ["a"], "metadata": {"user": "u1"}}
+    await call(model, how, "Agree.", config)
+    assert [run["name"] for run in recorder.roots] == ["mine"]
+    judged = recorder.named("evaluate")
+    assert [recorder.parent_name(run) for run in judged] == ["mine", "mine"]
+    assert all("a" in run["tags"] and run["metadata"]["user"] == "u1" for run in judged)
+    assert [name for name, _ in recorder.events][-1] == "loopllm.exit"
+    assert config == {
+        "callbacks": [recorder],
+        "run_name": "mine",
+        "tags": ["a"],
+        "metadata": {"user": "u1"},
+    }
+
+
+@pytest.mark.parametrize("how", ["stream", "astream"])
+async def test_a_stream_keeps_the_run_id_it_is_given(scripted: Any, recorder: Any, how: Any) -> None:
+    run_id = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+    model = LoopedChatModel(bound=scripted("hi"), evaluator=lambda text: 1.0)
+    await call(model, how, "?", {"callbacks": [recorder], "run_id": run_id})
+    assert recorder.runs[run_id]["name"] == "LoopedChatModel"
+
+
+@HOW
 async def test_the_models_own_error_passes_through(scripted: Any, how: Any) -> None:
     model = LoopedChatModel(bound=scripted(ZeroDivisionError("boom")), evaluator=lambda text: 1.0)
     with pytest.raises(ZeroDivisionError):
@@ -135,6 +166,52 @@ def test_a_structure_is_asked_for_until_it_can_be_read(scripted: Any) -> None:
     assert model.with_structured_output(Person).invoke("?") == Person(name="Al", age=9)
 
 
+def test_its_own_settings_hold_for_a_structure_too(scripted: Any) -> None:
+    good = AIMessage("", tool_calls=[{"name": "Person", "args": {"name": "Al", "age": 9}, "id": "1"}])
+    bound = scripted(good)
+    model = LoopedChatModel(bound=bound, evaluator=lambda text: 1.0, temperature=0.3, stop=["END"])
+    assert model.with_structured_output(Person).invoke("?").age == 9
+    assert (bound.seen_kwargs[0]["temperature"], bound.seen_kwargs[0]["stop"]) == (0.3, ["END"])
+
+
+class Keeper:
+    def __init__(self) -> None:
+        self.key = "sk-judge-secret"
+
+    def __repr__(self) -> str:
+        return f"Keeper({self.key})"
+
+    def evaluate(self, output: Any, context: Any = None) -> float:
+        return 1.0
+
+    def __call__(self, view: Any) -> None:
+        """Be an exit condition, too."""
+
+
+def test_an_evaluators_secret_is_in_no_repr_no_json_and_no_trace(scripted: Any) -> None:
+    """T16: langchain writes a model's repr into its JSON and its traces."""
+    seen: list[str] = []
+
+    class Listener(BaseCallbackHandler):
+        def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+            seen.append(f"{serialized} {kwargs}")
+
+    model = LoopedChatModel(bound=scripted("hi"), evaluator=Keeper(), exit_conditions=[Keeper()])
+    model.invoke("?", {"callbacks": [Listener()]})
+    assert "Keeper" in repr(model)
+    assert not [text for text in (repr(model), dumps(model), *seen) if "sk-judge-secret" in text]
+    assert seen
+
+
+def test_an_agent_asks_for_a_structure_in_the_way_the_bound_model_can(scripted: Any) -> None:
+    """The model's profile tells the agent that it needs no tool for it."""
+    bound = scripted('{"name": "Al", "age": 9}', profile={"structured_output": True})
+    model = LoopedChatModel(bound=bound, evaluator=lambda text: 1.0)
+    state = create_agent(model, response_format=Person).invoke({"messages": [HumanMessage("Who?")]})
+    assert state["structured_response"] == Person(name="Al", age=9)
+    assert not bound.seen_kwargs[0].get("tools")
+
+
 @tool
 def lookup(name: str) -> str:
     """Look a name up."""
@@ -186,6 +263,6 @@ async def test_what_stands_beside_a_chunk_is_kept(scripted: Any, how: Any) -> No
 
 def test_the_loop_ends_when_its_time_is_up(scripted: Any) -> None:
     model = LoopedChatModel(
-        bound=scripted("late", delay=2.0), evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50)
+        bound=scripted("late", delay=120.0), evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50)
     )
     assert model.invoke("?").response_metadata["loopllm"]["exit_reason"] == "timeout_ms"

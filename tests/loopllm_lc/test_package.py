@@ -23,6 +23,14 @@ def test_every_public_name_is_there_and_documented(name: Any) -> None:
     assert name in dir(loopllm_lc)
 
 
+@pytest.mark.parametrize("first", loopllm_lc.__all__)
+def test_whichever_name_is_imported_first_the_others_are_what_they_should_be(first: str) -> None:
+    """A module of the same name as a function would take its place."""
+    others = ", ".join(loopllm_lc.__all__)
+    code = f"from loopllm_lc import {first}, {others}\nprint([n for n in ({others},) if not callable(n)])"
+    assert run(code) == "[]"
+
+
 def test_an_unknown_name_is_refused_as_in_any_module() -> None:
     with pytest.raises(AttributeError, match="no attribute 'LopedRunnable'"):
         _ = loopllm_lc.LopedRunnable

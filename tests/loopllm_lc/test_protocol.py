@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -127,10 +126,9 @@ def test_in_a_running_event_loop_the_blocking_call_works_too(scripted: Any, says
 
 
 async def test_awaited_loops_run_side_by_side(scripted: Any) -> None:
-    looped = LoopedRunnable(bound=scripted("hi", delay=0.2), evaluator=lambda text: 1.0)
-    began = time.perf_counter()
-    await asyncio.gather(*(looped.ainvoke("?") for _ in range(20)))
-    assert time.perf_counter() - began < 1.0
+    looped = LoopedRunnable(bound=scripted("hi", barrier=asyncio.Barrier(20)), evaluator=lambda text: 1.0)
+    messages = await asyncio.gather(*(looped.ainvoke("?") for _ in range(20)))
+    assert [message.text for message in messages] == ["hi"] * 20
 
 
 def test_schemas_and_types_are_those_of_what_is_bound(scripted: Any) -> None:
@@ -257,6 +255,11 @@ def test_a_cache_does_not_hide_the_feedback(says_yes: Any) -> None:
         assert eager.invoke("Agree.").text == "no"
     finally:
         set_llm_cache(None)
+
+
+def test_an_exit_condition_that_cannot_be_asked_is_refused_when_it_is_built(scripted: Any) -> None:
+    with pytest.raises(ValidationError, match="should_exit"):
+        LoopedRunnable(bound=scripted("hi"), evaluator=bool, exit_conditions=[7])
 
 
 def test_a_wrong_bound_is_refused_naming_the_field() -> None:

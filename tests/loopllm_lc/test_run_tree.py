@@ -36,7 +36,7 @@ async def call(looped: Any, how: Any, given: Any, config: Any) -> Any:
 async def test_drafts_and_evaluations_are_children_of_the_loop_with_their_round_in_a_tag(
     scripted: Any, says_yes: Any, recorder: Any, how: Any
 ) -> None:
-    """T1: callbacks given explicitly must not make the children roots, nor give them the parent's name."""
+    """T1, T3: callbacks given explicitly must not make the children roots, nor give them the parent's name."""
     looped = LoopedRunnable(bound=scripted("no", "yes"), evaluator=says_yes)
     await call(looped, how, "Agree.", {"callbacks": [recorder], "run_name": "mine"})
     assert [run["name"] for run in recorder.roots] == ["mine"]

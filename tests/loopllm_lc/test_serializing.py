@@ -96,6 +96,9 @@ class _Judge:
     def __init__(self) -> None:
         self.key = "sk-judge-secret"
 
+    def __call__(self, view: Any) -> None:
+        """Be an exit condition, too."""
+
     def __repr__(self) -> str:
         return f"_Judge({self.key})"
 
@@ -135,6 +138,23 @@ def test_a_loop_pickles_and_copies_when_what_it_binds_does() -> None:
         assert again.invoke("?").text == "yes"
 
 
+def test_a_pickle_leaves_the_priors_and_their_address_behind_and_a_copy_shares_them(tmp_path: Any) -> None:
+    """T15."""
+    priors = AdaptivePriors(store_path=tmp_path / "pa55word.json")
+    model = FakeListChatModel(responses=["yes"])
+    looped = LoopedRunnable(
+        bound=model, evaluator=LengthEvaluator(max_words=5), priors=priors, model_id="small", task_type="t"
+    )
+    pickled = pickle.dumps(looped)
+    assert b"pa55word" not in pickled
+    again = pickle.loads(pickled)
+    assert (again.priors, again.task_type, again.invoke("?").text) == (None, "t", "yes")
+    for copied in (copy.deepcopy(looped), looped.model_copy(deep=True), copy.copy(looped)):
+        assert copied.priors is priors
+        assert copied.invoke("?").text == "yes"
+    assert priors.report("t", "small").total_calls == 3
+
+
 def test_equal_loops_stay_equal_after_use() -> None:
     """T15: a lock made lazily in a private attribute would tell them apart."""
     evaluator = LengthEvaluator(max_words=5)
@@ -145,4 +165,8 @@ def test_equal_loops_stay_equal_after_use() -> None:
 
 
 def test_a_secret_is_in_no_repr() -> None:
-    assert "sk-very-secret" not in repr(LoopedRunnable(bound=GPT, evaluator=LengthEvaluator(max_words=5)))
+    register_evaluator("kept", kept := _Judge())
+    for evaluator in (LengthEvaluator(max_words=5), _Judge(), kept):
+        text = repr(LoopedRunnable(bound=GPT, evaluator=evaluator, exit_conditions=[_Judge()]))
+        assert "sk-" not in text
+        assert type(evaluator).__name__ in text

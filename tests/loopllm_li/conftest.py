@@ -17,6 +17,8 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM, CustomLLM
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
@@ -155,6 +157,69 @@ class ScriptedChat(LLM):
         raise NotImplementedError
 
 
+class ScriptedCaller(ScriptedChat, FunctionCallingLLM):
+    """A chat model that can call tools; a `ToolSelection` in the script is a turn that calls it."""
+
+    name: str = "scripted-caller"
+    _arguments: list[dict[str, Any]] = PrivateAttr(default_factory=list)
+
+    @property
+    def arguments(self) -> list[dict[str, Any]]:
+        return self._arguments
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        return LLMMetadata(model_name=self.name, is_chat_model=True, is_function_calling_model=True)
+
+    def _reply(self, messages: Sequence[ChatMessage]) -> ChatResponse:
+        if isinstance(self.replies[0], ToolSelection):
+            call = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+            self._seen.append(list(messages))
+            message = ChatMessage(role="assistant", content=None, additional_kwargs={"tool_calls": [call]})
+            return ChatResponse(message=message, raw={"usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+        return super()._reply(messages)
+
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        self._arguments.append(kwargs)
+        return super().chat(messages, **kwargs)
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        self._arguments.append(kwargs)
+        return await super().achat(messages, **kwargs)
+
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
+        reply = await self.achat(messages, **kwargs)
+
+        async def pieces() -> Any:
+            yield reply
+
+        return pieces()
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Any,
+        user_msg: Any = None,
+        chat_history: Any = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        added = [ChatMessage(role="user", content=user_msg)] if isinstance(user_msg, str) else []
+        return {
+            "messages": [*(chat_history or []), *added],
+            "tools": [tool.metadata.get_name() for tool in tools],
+        }
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        calls: list[ToolSelection] = response.message.additional_kwargs.get("tool_calls", [])
+        if error_on_no_tool_call and not calls:
+            raise ValueError("no tool was called")
+        return calls
+
+
 def openai_like(model: str = "tiny", api_base: str = "http://127.0.0.1:9", **fields: Any) -> LLM:
     """A client of an OpenAI-compatible server."""
     from llama_index.llms.openai_like import OpenAILike  # type: ignore[import-untyped]  # ships no types
@@ -172,7 +237,7 @@ def bm25_over(texts: Sequence[str], top_k: int = 1) -> BaseRetriever:
     return retriever
 
 
-async def ticks_while(awaitable: Any, every_s: float = 0.01) -> tuple[Any, int]:
+async def ticks_while(awaitable: Any, every_s: float = 0.001) -> tuple[Any, int]:
     """Await something and count how often the event loop was free meanwhile."""
     ticks = 0
     done = asyncio.Event()

@@ -1,10 +1,15 @@
 """`LlamaIndexEvaluator`: every evaluator of llama-index-core on one scale, its failures as "no score"."""
 
 import asyncio
+import importlib
+import pkgutil
 from typing import Any
 
+import llama_index.core.evaluation
 import pytest
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.base.llms.types import ImageBlock
+from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.evaluation import (
     AnswerRelevancyEvaluator,
     BaseEvaluator,
@@ -17,9 +22,13 @@ from llama_index.core.evaluation import (
     SemanticSimilarityEvaluator,
 )
 from llama_index.core.evaluation import EvaluationResult as LlamaResult
-from tests.loopllm_li.conftest import ScriptedCompletions, as_nodes
+from llama_index.core.evaluation.multi_modal import (
+    MultiModalFaithfulnessEvaluator,
+    MultiModalRelevancyEvaluator,
+)
+from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions, as_nodes
 
-from loopllm import CompositeEvaluator, LoopedLLM, MisuseError
+from loopllm import CompositeEvaluator, LoopConfig, LoopedLLM, MisuseError
 from loopllm.errors import EvaluatorError
 from loopllm.evaluators import as_evaluator
 from loopllm.providers.mock import MockLLMProvider
@@ -27,6 +36,7 @@ from loopllm_li import LlamaIndexEvaluator
 from loopllm_li.answer_judge import AnswerJudge
 from loopllm_li.background_loop import run_blocking
 from loopllm_li.chat_rounds import ChatJudge
+from loopllm_li.evaluation_verdicts import _READERS
 from loopllm_li.nodes_judge import NodesJudge
 from loopllm_li.spans import SpannedJudge
 
@@ -281,6 +291,72 @@ async def test_awaited_it_runs_on_the_callers_own_loop() -> None:
     evaluator = LoopBound()
     await LlamaIndexEvaluator(evaluator).aevaluate("x", FACTS)
     assert evaluator.loop is asyncio.get_running_loop()
+
+
+def evaluators_of_core() -> list[type[BaseEvaluator]]:
+    """Every class that llama-index-core ships."""
+    for module in pkgutil.walk_packages(llama_index.core.evaluation.__path__, "llama_index.core.evaluation."):
+        importlib.import_module(module.name)
+    found, waiting = [], [BaseEvaluator]
+    while waiting:
+        kinds = [
+            each for each in waiting.pop().__subclasses__() if each.__module__.startswith("llama_index.core")
+        ]
+        found += kinds
+        waiting += kinds
+    return sorted(set(found), key=lambda each: each.__name__)
+
+
+def test_every_evaluator_of_core_has_a_rule_of_its_own() -> None:
+    kinds = [kind.__name__ for kind in evaluators_of_core()]
+    assert len(kinds) >= 10
+    assert [kind for kind in kinds if kind not in _READERS] == []
+
+
+@pytest.mark.parametrize("kind", [MultiModalFaithfulnessEvaluator, MultiModalRelevancyEvaluator])
+def test_evaluators_of_pictures_are_shown_them_and_go_by_the_first_word(kind: Any) -> None:
+    facts = {
+        "query": "what is it?",
+        "contexts": ["a cat"],
+        "image_urls": ["https://example.org/cat.png"],
+    }
+    llm = ScriptedChat(replies=["No. The eyes are of a dog."])
+    verdict = LlamaIndexEvaluator(kind(multi_modal_llm=llm)).evaluate("a dog", facts)
+    assert (verdict.score, verdict.passed, len(verdict.deficiencies)) == (0.0, False, 1)
+    assert any(isinstance(block, ImageBlock) for block in llm.seen[0][0].blocks)
+    assert (
+        LlamaIndexEvaluator(kind(multi_modal_llm=ScriptedChat(replies=["YES"])))
+        .evaluate("a cat", facts)
+        .score
+        == 1.0
+    )
+
+
+@pytest.mark.parametrize("kind", evaluators_of_core(), ids=lambda kind: kind.__name__)
+def test_a_judge_that_is_down_is_no_score_whichever_evaluator_asks_it(kind: Any) -> None:
+    if kind is SemanticSimilarityEvaluator:
+
+        class Away(MockEmbedding):
+            def _get_text_embedding(self, text: str) -> Any:
+                raise ConnectionError("no route")
+
+            async def _aget_text_embedding(self, text: str) -> Any:
+                raise ConnectionError("no route")
+
+        judge = kind(embed_model=Away(embed_dim=3))
+    else:
+        name = "multi_modal_llm" if kind.__name__.startswith("MultiModal") else "llm"
+        judge = kind(**{name: ScriptedChat(replies=[ConnectionError("no route")])})
+    facts = {
+        "query": "why?",
+        "contexts": ["x"],
+        "reference": "the moon",
+        "previous_answer": "the sun",
+        "image_urls": [],
+    }
+    loop = LoopedLLM(lambda prompt: "the moon", LoopConfig(max_iterations=1, max_retries=0))
+    with pytest.raises(EvaluatorError, match="no route"):
+        loop.refine("why?", LlamaIndexEvaluator(judge), facts)
 
 
 def test_a_stated_spread_reaches_the_loop_through_every_wrapper() -> None:

@@ -175,14 +175,14 @@ async def test_the_pretended_async_of_a_custom_llm_does_not_block_the_event_loop
 
     class Slow(ScriptedCompletions):
         def complete(self, prompt: Any, formatted: Any = False, **kwargs: Any) -> Any:
-            time.sleep(0.2)
+            time.sleep(0.5)
             return super().complete(prompt)
 
     provider = LlamaIndexProvider(Slow(replies=["yes"]))
     began = time.perf_counter()
     replies, ticks = await ticks_while(asyncio.gather(*(provider.acomplete("hello") for _ in range(5))))
     assert [reply.content for reply in replies] == ["yes"] * 5
-    assert time.perf_counter() - began < 0.8
+    assert time.perf_counter() - began < 2.0
     assert ticks >= 5
 
 
@@ -204,7 +204,7 @@ def test_a_deadline_interrupts_a_blocking_call_and_the_call_sees_the_callers_con
     class Hanging(ScriptedCompletions):
         def complete(self, prompt: Any, formatted: Any = False, **kwargs: Any) -> Any:
             seen.append(user.get())
-            release.wait(10)
+            release.wait(60)
             return super().complete(prompt)
 
     token = user.set("alice")
@@ -215,7 +215,7 @@ def test_a_deadline_interrupts_a_blocking_call_and_the_call_sees_the_callers_con
     finally:
         release.set()
         user.reset(token)
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < 30.0
     assert seen == ["alice"]
 
 

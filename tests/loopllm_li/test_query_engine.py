@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 import time
 from typing import Any
 
@@ -201,10 +202,10 @@ async def test_awaited_it_never_calls_the_blocking_query() -> None:
 
 
 async def test_five_awaited_queries_take_the_time_of_one() -> None:
-    engine = looped(ScriptedEngine(["0.9 good"], delay_s=0.1))
+    engine = looped(ScriptedEngine(["0.9 good"], delay_s=0.5))
     began = time.perf_counter()
     await asyncio.gather(*(engine.aquery(QUERY) for _ in range(5)))
-    assert time.perf_counter() - began < 0.4
+    assert time.perf_counter() - began < 2.0
 
 
 async def test_a_blocking_evaluator_does_not_block_the_event_loop() -> None:
@@ -285,15 +286,18 @@ def test_an_evaluator_that_fails_leaves_the_answer_without_a_score_and_says_so(c
 
 
 def test_a_slow_engine_is_interrupted_and_the_best_answer_so_far_returned() -> None:
+    release = threading.Event()
+
     class Slow(ScriptedEngine):
         def _query(self, query_bundle: QueryBundle) -> Any:
             if self.asked:
-                time.sleep(1.0)
+                release.wait(60)
             return super()._query(query_bundle)
 
     began = time.perf_counter()
-    response = looped(Slow(["0.3 fair", "0.9 late"]), config=LoopConfig(timeout_ms=150)).query(QUERY)
-    assert time.perf_counter() - began < 0.8
+    response = looped(Slow(["0.3 fair", "0.9 late"]), config=LoopConfig(timeout_ms=1000)).query(QUERY)
+    release.set()
+    assert time.perf_counter() - began < 30.0
     assert (str(response), story_of(response)["exit_reason"]) == ("0.3 fair", "timeout_ms")
 
 

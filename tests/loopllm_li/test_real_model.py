@@ -9,12 +9,15 @@ from llama_index.core.llms import LLM
 from llama_index.core.query_engine import RetrieverQueryEngine, TransformQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
 from llama_index.core.retrievers import BaseRetriever
+from llama_index.core.tools import QueryEngineTool
 from tests.loopllm_li.conftest import bm25_over, openai_like
 
 from loopllm import AdaptivePriors, LoopConfig
+from loopllm.evaluators import LengthEvaluator
 from loopllm.providers.local import LocalProvider
 from loopllm_li import (
     LlamaIndexProvider,
+    LoopedFunctionCallingLLM,
     LoopedQueryEngine,
     LoopedQueryTransform,
     LoopedRetriever,
@@ -130,3 +133,49 @@ def test_the_local_embedding_knows_what_a_question_is_about(judge: RescoredSimil
     right = judge.evaluate(as_nodes([PASSAGES["earthquake"]]), {"query": next(iter(IN_OTHER_WORDS))})
     wrong = judge.evaluate(as_nodes([PASSAGES["berlinwall"]]), {"query": next(iter(IN_OTHER_WORDS))})
     assert right.score > wrong.score + 0.2
+
+
+async def test_pooled_rounds_keep_the_right_passage_whatever_the_last_rewrite_was(
+    llm: LLM, judge: RescoredSimilarity
+) -> None:
+    question, right = next(iter(IN_OTHER_WORDS.items()))
+    pooling = LoopedRetriever(llm=llm, retriever=bm25(), evaluator=judge, config=CONFIG, combine="pool")
+    found = await pooling.afind(question)
+    assert found.nodes[0].node_id == PASSAGES[right]
+    assert [node.score for node in found.nodes] == sorted(
+        (node.score or 0.0 for node in found.nodes), reverse=True
+    )
+
+
+async def test_an_agent_over_http_gets_an_answer_or_a_tool_call_through_the_looped_llm(
+    local: LocalProvider,
+) -> None:
+    caller = openai_like(
+        str(local.model_id),
+        local.base_url,
+        is_chat_model=True,
+        is_function_calling_model=True,
+        context_window=2048,
+        temperature=0.0,
+        max_tokens=32,
+    )
+    looped = LoopedFunctionCallingLLM(
+        llm=caller,
+        evaluator=LengthEvaluator(max_words=12),
+        config=LoopConfig(max_iterations=2, timeout_ms=120_000),
+    )
+    engine = RetrieverQueryEngine(bm25(), get_response_synthesizer(llm=caller))
+    tool = QueryEngineTool.from_defaults(engine, name="encyclopedia", description="facts of nature")
+    response = await looped.achat_with_tools([tool], user_msg="What makes the ground shake?")
+    calls = looped.get_tool_calls_from_response(response, error_on_no_tool_call=False)
+    assert calls or response.message.content
+
+
+def test_a_stream_over_http_is_shown_while_it_is_written_and_then_judged(llm: LLM) -> None:
+    inner = RetrieverQueryEngine(bm25(), get_response_synthesizer(llm=llm, streaming=True))
+    engine = LoopedQueryEngine(
+        query_engine=inner, evaluator=lambda text: 0.9, config=CONFIG, streaming="optimistic"
+    )
+    response: Any = engine.query("What makes the ground shake?")
+    assert "".join(response.response_gen)
+    assert response.metadata["loopllm"]["total_iterations"] == 1

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import CompletionResponse
+from llama_index.core.base.response.schema import StreamingResponse
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
@@ -19,7 +20,7 @@ from tests.loopllm_li.conftest import (
 )
 
 from loopllm import LoopConfig
-from loopllm_li import LoopedQueryEngine, LoopedQueryTransform, LoopedRetriever
+from loopllm_li import LoopedLlamaLLM, LoopedQueryEngine, LoopedQueryTransform, LoopedRetriever
 from loopllm_li.spans import LoopFinishedEvent, LoopIteration, LoopIterationEvent
 
 QUERY = "why does the sea rise"
@@ -143,6 +144,29 @@ def test_an_evaluation_is_a_span_of_its_round(spans: Spans) -> None:
     judged = spans.named("SpannedJudge._evaluation")
     assert [span["tags"]["loopllm.iteration"] for span in judged] == [1, 2]
     assert [span["result"].score for span in judged] == [0.0, 1.0]
+
+
+def test_a_stream_has_one_span_and_its_rounds_are_below_it(spans: Spans) -> None:
+    """Trap 17."""
+    llm = LoopedLlamaLLM(
+        llm=ScriptedCompletions(replies=["no", "yes"]), evaluator=lambda text: float(text == "yes")
+    )
+    list(llm.stream_complete("Agree."))
+    assert [spans.above(span) for span in spans.named("SpannedRounds._round")] == [
+        ["LoopedLlamaLLM.stream_complete"]
+    ] * 2
+
+
+def test_the_rounds_after_an_optimistic_stream_are_below_one_span(spans: Spans) -> None:
+    """Trap 17: they run when the stream is read, after the span of the query has ended."""
+    script = [StreamingResponse(iter(["a"])), StreamingResponse(iter(["b"]))]  # type: ignore[arg-type]  # any iterator
+    engine = LoopedQueryEngine(
+        query_engine=ScriptedEngine(script), evaluator=lambda text: float(text == "b"), streaming="optimistic"
+    )
+    assert "".join(engine.query(QUERY).response_gen).endswith("b")  # type: ignore[arg-type, union-attr]
+    assert [spans.above(span)[0] for span in spans.named("SpannedRounds._round")] == [
+        "LoopedQueryEngine._looped"
+    ] * 2
 
 
 def test_tags_of_the_caller_stay(spans: Spans) -> None:

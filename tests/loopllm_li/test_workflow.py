@@ -54,7 +54,7 @@ class HangingAfter(MockLLMProvider):
 
 
 async def test_a_timeout_of_the_workflow_leaves_the_best_draft_in_the_store() -> None:
-    handler = looped(HangingAfter(["maybe", "no", "never"], 2), timeout=0.3).run(prompt="Agree.")
+    handler = looped(HangingAfter(["maybe", "no", "never"], 2), timeout=1.5).run(prompt="Agree.")
     with pytest.raises(WorkflowTimeoutError):
         await handler
     best = await handler.ctx.store.get("best")
@@ -64,7 +64,7 @@ async def test_a_timeout_of_the_workflow_leaves_the_best_draft_in_the_store() ->
 async def test_a_run_that_was_cut_short_goes_on_where_it_was_even_from_json() -> None:
     """Section 4: the store holds plain data, so that the context can be written down."""
     provider = HangingAfter(["maybe", "no", "yes"], 2)
-    workflow = looped(provider, timeout=0.3)
+    workflow = looped(provider, timeout=1.5)
     handler = workflow.run(prompt="Agree.")
     with pytest.raises(WorkflowTimeoutError):
         await handler

@@ -83,7 +83,17 @@ def test_the_installed_wheel_passes_the_import_tests(python: Path, tmp_path: Pat
     tests = ROOT / "tests" / "architecture" / "test_imports.py"
     settings = tmp_path / "pytest.ini"  # instead of the project's own, which asks for more plugins
     settings.write_text("[pytest]\n")
-    command = [python, "-m", "pytest", "-q", "-c", settings, "-p", "no:cacheprovider", tests]
+    command: list[str | Path] = [
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        settings,
+        "-p",
+        "no:cacheprovider",
+        tests,
+    ]
     done = run(command, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

@@ -34,10 +34,20 @@ assert_type(from_function.refine("task", judge).output, str)
 
 aim = Objective(value_of_success=0.02, cost_per_second=0.001)
 assert_type(LoopConfig(objective=aim).currency, str | None)
-assert_type(AdaptivePriors().report("t", "m").call_costs["last"].money, tuple[float, float, float] | None)
+
+
+def costs() -> None:
+    report = AdaptivePriors().report("t", "m")
+    assert_type(report.call_costs["last"].money, tuple[float, float, float] | None)
 
 
 async def awaiting() -> None:
     assert_type((await loop.arefine("task", judge)).output, str)
     async for _ in loop.astream("task", judge):
         pass
+
+
+def ways() -> None:
+    LoopConfig(feedback="deficiencies")
+    LoopConfig(feedback=lambda request: request.task)
+    LoopConfig(feedback="lst")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  - an editor says so

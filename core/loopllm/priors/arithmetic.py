@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from loopllm.priors.archetypes import Archetype, ArchetypeMixture, posterior_weights
-from loopllm.priors.counts import TransitionCounts
+from loopllm.priors.counts import Row, TransitionCounts
 from loopllm.priors.exploration import Price
 from loopllm.priors.planner import Plan, StopValue, make_plan
 from loopllm.priors.score_grid import ScoreGrid
 from loopllm.priors.tilting import Corrected, Outlook
+from loopllm.priors.ways import Leaning
 
 
 class Mixture(Protocol):
@@ -35,7 +36,7 @@ class Mixture(Protocol):
 
 
 class Arithmetic(Protocol):
-    """The four steps from statistics to a plan."""
+    """The steps from statistics to a plan."""
 
     @property
     def archetypes(self) -> Sequence[Archetype]:
@@ -52,8 +53,12 @@ class Arithmetic(Protocol):
         """Probabilities of the outcomes under weights; see `archetypes.ArchetypeMixture`."""
         ...
 
-    def corrected(self, outlook: Outlook, counts: TransitionCounts) -> Outlook:
+    def corrected(self, outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> Outlook:
         """A belief corrected by a table of counts; see `tilting.Corrected`."""
+        ...
+
+    def leaning(self, outlook: Outlook, factors: Row | None) -> Outlook:
+        """A belief in whose every cell the outcomes are more or less likely by the same factors; see `ways.Leaning`."""
         ...
 
     def make_plan(
@@ -88,9 +93,13 @@ class CellByCell:
         """See `archetypes.ArchetypeMixture`."""
         return ArchetypeMixture(self.archetypes, weights, judge_sd)
 
-    def corrected(self, outlook: Outlook, counts: TransitionCounts) -> Outlook:
+    def corrected(self, outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> Outlook:
         """See `tilting.Corrected`."""
-        return Corrected(outlook, counts)
+        return Corrected(outlook, counts, strength)
+
+    def leaning(self, outlook: Outlook, factors: Row | None) -> Outlook:
+        """See `ways.Leaning`."""
+        return Leaning(outlook, factors)
 
     def make_plan(
         self,

@@ -15,10 +15,11 @@ from itertools import accumulate
 
 from loopllm.priors.archetypes import FIRST_BINS, Archetype
 from loopllm.priors.arithmetic import Arithmetic, Mixture
-from loopllm.priors.counts import TransitionCounts
+from loopllm.priors.counts import Row, TransitionCounts
 from loopllm.priors.forgetting import Trust, constancy, faded, trust_of
 from loopllm.priors.statistics import Statistics
 from loopllm.priors.tilting import Outlook
+from loopllm.priors.ways import OWN_STRENGTH, TWINS, lean, with_twin
 
 OTHERS_VOICE, SIBLINGS_VOICE = 20.0, 40.0
 """Transitions of other pairs that count, at most, towards which archetype it is."""
@@ -26,8 +27,11 @@ OTHERS_VOICE, SIBLINGS_VOICE = 20.0, 40.0
 SIBLINGS_COUNT = 45.0
 """Transitions of siblings that count, at most, as corrections."""
 
+SIBLINGS_COUNT_OF_A_WAY = 400.0
+"""Transitions of siblings that count, at most, towards how a model does in one way of asking."""
+
 OTHER_WAYS_COUNT = 8.0
-"""Transitions made in other ways of asking that count, at most, towards one way."""
+"""Transitions made in other ways of asking that count, at most, towards the only way that is allowed."""
 
 DOUBT = 0.1
 """Probability that a pair is not of the kind of its relatives."""
@@ -52,7 +56,23 @@ SUPPOSED = 0.95
 FOREVER = float("inf")
 
 Tables = Sequence[TransitionCounts]
-_NOTHING: Tables = (TransitionCounts(),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the runs say, before the archetypes are mixed.
+
+    Attributes:
+        weights: Weights of the archetypes.
+        counts: The pair's own transitions, faded, by way of asking.
+        tried: Transitions that speak of each way of asking; empty when there is no choice.
+        looks: The outlooks, given a mixture of the archetypes.
+    """
+
+    weights: Sequence[float]
+    counts: Mapping[str, TransitionCounts]
+    tried: Mapping[str, float]
+    looks: Callable[[Mixture], Mapping[str, Outlook]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,7 @@ class Beliefs:
         mixture: The archetypes behind them.
         counts: The pair's own transitions, faded, by way of asking.
         first_scores: Number of the pair's first scores per bin.
+        tried: Transitions that speak of each way of asking; empty when there is no choice.
         weights: Weights of the archetypes.
         arithmetic: How they were worked out.
         under: The outlooks under other weights of the archetypes.
@@ -84,6 +105,7 @@ class Beliefs:
     mixture: Mixture
     counts: Mapping[str, TransitionCounts]
     first_scores: Sequence[float]
+    tried: Mapping[str, float]
     weights: Sequence[float]
     arithmetic: Arithmetic
     under: Callable[[Sequence[float]], Mapping[str, Outlook]]
@@ -193,47 +215,83 @@ class Believer:
             usual: Name of the only way then.
             judge_sd: The judge's test-retest spread if it is stated.
         """
-        weights: Sequence[float] = start_weights(self._archetypes, judge_sd)
-        tables: Mapping[str, Tables] = dict.fromkeys(ways or (usual,), _NOTHING)
-        if scopes.everything.runs <= 0.0 and scopes.pair.runs <= 0.0:
-            mixture = self._without_runs(judge_sd)
+        seen = self._nothing(ways or (usual,), judge_sd)
+        if scopes.everything.runs > 0.0 or scopes.pair.runs > 0.0:
+            seen = self._seen(scopes, ways, usual, judge_sd)
+            mixture = self.arithmetic.mixture(seen.weights, judge_sd)
         else:
-            weights, tables = self._seen(scopes, ways, usual, judge_sd)
-            mixture = self.arithmetic.mixture(weights, judge_sd)
-
-        def corrected(mixed: Mixture) -> Mapping[str, Outlook]:
-            return {way: self._corrected(mixed, *of_way) for way, of_way in tables.items()}
-
+            mixture = self._without_runs(judge_sd)
         return Beliefs(
-            outlooks=corrected(mixture),
+            outlooks=seen.looks(mixture),
             mixture=mixture,
-            counts={way: of_way[-1] for way, of_way in tables.items()},
+            counts=seen.counts,
             first_scores=first_scores(scopes.pair),
-            weights=weights,
+            tried=seen.tried,
+            weights=seen.weights,
             arithmetic=self.arithmetic,
-            under=lambda supposed: corrected(self.arithmetic.mixture(supposed, judge_sd)),
+            under=lambda supposed: seen.looks(self.arithmetic.mixture(supposed, judge_sd)),
         )
 
-    def _seen(
-        self, scopes: Scopes, ways: Sequence[str] | None, usual: str, judge_sd: float | None
-    ) -> tuple[Sequence[float], Mapping[str, Tables]]:
-        """Weights of the archetypes, and for each way the tables that correct them, the pair's own last."""
+    def _nothing(self, ways: Sequence[str], judge_sd: float | None) -> _Seen:
+        return _Seen(
+            start_weights(self._archetypes, judge_sd),
+            {way: TransitionCounts() for way in ways},
+            dict.fromkeys(ways, 0.0),
+            lambda mixed: dict.fromkeys(ways, mixed),
+        )
+
+    def _seen(self, scopes: Scopes, ways: Sequence[str] | None, usual: str, judge_sd: float | None) -> _Seen:
+        """What the runs say."""
         trust = trust_of(scopes.pair, self._half_life)
         own = faded(scopes.pair, self._half_life, None, trust)
         relatives = self._of_relatives(scopes, judge_sd)
         weights = self._told_by_own(scopes, relatives.weights, own, judge_sd)
+        # Where this pair changed, what its relatives did before is in doubt as well.
+        theirs = capped(relatives.siblings, SIBLINGS_COUNT * constancy(trust))
         if ways is None:
-            # Where this pair changed, what its relatives did before is in doubt as well.
-            theirs = capped(relatives.siblings, SIBLINGS_COUNT * constancy(trust))
-            return weights, {usual: (theirs, own)}
-        return weights, {way: self._of_way(scopes, way, trust) for way in ways}
+            tables: Tables = (theirs, own)
+            return _Seen(weights, {usual: own}, {}, lambda mixed: {usual: self._corrected(mixed, *tables)})
+        if len(ways) == 1:
+            tables, way = self._of_one_way(scopes, ways[0], trust), ways[0]
+            return _Seen(weights, {way: tables[-1]}, {}, lambda mixed: {way: self._corrected(mixed, *tables)})
+        return self._by_way(scopes, ways, trust, weights, relatives.siblings, theirs)
 
-    def _of_way(self, scopes: Scopes, way: str, trust: Trust) -> Tables:
+    def _of_one_way(self, scopes: Scopes, way: str, trust: Trust) -> Tables:
         others = {w for _, w in scopes.pair.layers} - {way}
         rest = faded(scopes.pair, self._half_life, others, trust)
         siblings = capped(siblings_of(scopes, [way]), SIBLINGS_COUNT)
         own = faded(scopes.pair, self._half_life, [way], trust)
         return siblings, capped(rest, OTHER_WAYS_COUNT), own
+
+    def _by_way(
+        self,
+        scopes: Scopes,
+        ways: Sequence[str],
+        trust: Trust,
+        weights: Sequence[float],
+        siblings: TransitionCounts,
+        theirs: TransitionCounts,
+    ) -> _Seen:
+        """Several ways to tell apart; see `ways`."""
+        known = {*ways, *(way for _, way in scopes.pair.layers), *TWINS}
+        own = {way: faded(scopes.pair, self._half_life, [way], trust) for way in known}
+        others = {way: capped(siblings_of(scopes, [way]), SIBLINGS_COUNT_OF_A_WAY) for way in known}
+        mine = {way: with_twin(own.__getitem__, way) for way in ways}
+        of_model = {way: mine[way] + with_twin(others.__getitem__, way) for way in ways}
+        whole = _difference(list(own.values()), TransitionCounts(), 0.0)
+        all_ways = capped(siblings + whole, SIBLINGS_COUNT_OF_A_WAY)
+
+        def looks(mixed: Mixture) -> Mapping[str, Outlook]:
+            shared, average = self._corrected(mixed, theirs, whole), self._corrected(mixed, all_ways)
+            return {way: self._departing(shared, lean(of_model[way], average), mine[way]) for way in ways}
+
+        tried = {way: _size(of_model[way]) for way in ways}
+        return _Seen(weights, {way: own[way] for way in ways}, tried, looks)
+
+    def _departing(self, shared: Outlook, factors: Row | None, own: TransitionCounts) -> Outlook:
+        """What one way is expected to do: what all do, leaning its way, corrected by what it did here."""
+        look = self.arithmetic.leaning(shared, factors)
+        return self.arithmetic.corrected(look, own, OWN_STRENGTH) if own.cells else look
 
     def _corrected(self, outlook: Outlook, *tables: TransitionCounts) -> Outlook:
         """A belief corrected by one table after the other."""
@@ -292,6 +350,10 @@ class Believer:
             weights = start_weights(self._archetypes, judge_sd)
             mixture = self._fresh[judge_sd] = self.arithmetic.mixture(weights, judge_sd)
         return mixture
+
+
+def _size(counts: TransitionCounts) -> float:
+    return sum(map(sum, counts.cells.values()))
 
 
 def siblings_of(scopes: Scopes, ways: Sequence[str] | None) -> TransitionCounts:

@@ -45,9 +45,15 @@ def depth_profile(statistics: Statistics) -> list[DepthRecord]:
     return records
 
 
-def deepest_success(profile: list[DepthRecord]) -> int:
-    """The largest depth at which a run first reached its threshold; 0 when none did."""
-    return max((record.depth for record in profile if record.reached), default=0)
+def deepest_success(statistics: Statistics) -> int:
+    """A depth at or above every one at which a run first reached its threshold; 0 when none did.
+
+    It is exact up to depth 64, and beyond that the next power of two.
+    """
+    prefix = "s/success/"
+    beyond = (int(name.removeprefix(prefix)) for name in statistics.sums if name.startswith(prefix))
+    reached = (depth for depth in range(1, DEEPEST + 1) if statistics.get(f"d/{depth}/reached") > 0)
+    return max((*reached, *beyond), default=0)
 
 
 def paying_depth(profile: list[DepthRecord], cost: float) -> int:

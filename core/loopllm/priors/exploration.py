@@ -10,6 +10,15 @@ that it reaches for states whose price is low through several calls (deep explor
 planner: Osband et al. 2016, arXiv 1402.0635; Strehl & Littman 2008, J. Computer and System Sciences 74:1309). What is
 paid for it is bounded: at most S c per call, falling as 1/n.
 
+Between several ways of asking the one that was tried less is hoped to be better than it is believed to be,
+
+    hope(w) = exp(z (s_w - min_v s_v)),   s_w = sigma / sqrt(1 + n_w / N0),
+
+a factor on the probability of a new best, s_w being what is not known of the logarithm of way w's rate after n_w calls,
+the pair's and its siblings' (optimism in the face of uncertainty: Auer, Cesa-Bianchi & Fischer 2002, Machine Learning
+47:235). It is taken relative to the way that is known best, so that it weighs ways against each other and not going on
+against stopping; it is bounded by exp(z sigma) = 1.65 and ends as the ways become known.
+
 One run of every plan also goes on where a plan made for one archetype would, drawn with the probability that it is the
 truth (posterior sampling: Thompson 1933, Biometrika 25:285; Osband, Russo & Van Roy 2013, NeurIPS 26): what is
 believable enough to pay is tried, several calls deep, before it is ruled out. Plans are made at numbers of runs
@@ -22,8 +31,9 @@ goes two calls further than the plan says.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 
 from loopllm.priors.counts import TransitionCounts
 from loopllm.priors.run_state import BANDS, DEPTH_EDGES, DEPTHS
@@ -54,8 +64,11 @@ YES_NO = Curiosity(1.0, 2.5)
 """A verifier that only says no gives no sign that the next call may succeed, and a rule that believes it will not never
 finds out: the first few calls are free. Its runs stand in the same few states, so that this is soon over."""
 
-WAYS = Curiosity(1.0, 8.0)
-"""When there are several ways of asking to compare."""
+HOPE = 0.5
+"""z sigma: logarithm of the factor by which a new best is hoped to be more likely in a way that was never tried."""
+
+WAY_FAMILIAR = 3.0
+"""N0: transitions in a way after which its hope has fallen to 0.7 of that."""
 
 
 def fixed_price(call_cost: float) -> Price:
@@ -97,6 +110,20 @@ def discounted_price(counts: TransitionCounts, call_cost: float, curious: Curios
         return call_cost * (1.0 - curious.discount / (1.0 + max(n, 0.0) / curious.familiar))
 
     return price
+
+
+def hopes(tried: Mapping[str, float]) -> dict[str, float]:
+    """By how much more likely than believed a new best is reckoned in each way of asking while learning.
+
+    >>> {way: round(factor, 2) for way, factor in hopes({"last": 9.0, "fresh": 0.0}).items()}
+    {'last': 1.0, 'fresh': 1.28}
+
+    Args:
+        tried: Transitions that speak of each way.
+    """
+    doubt = {way: (1.0 + max(n, 0.0) / WAY_FAMILIAR) ** -0.5 for way, n in tried.items()}
+    least = min(doubt.values())
+    return {way: exp(HOPE * (sd - least)) for way, sd in doubt.items()}
 
 
 def chance(seed: int, runs: int) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from loopllm.priors.observation import check_text
+
 Keys = tuple[str, str, str, str]
 """Keys of a pair, of its task, of its model, and of everything."""
 
@@ -13,7 +15,12 @@ def scope_keys(task_type: str, model_id: str) -> Keys:
 
     >>> scope_keys("a", "b")
     ('["pair","a","b"]', '["task","a"]', '["model","b"]', '["all"]')
+
+    Raises:
+        MisuseError: A name is empty, or not text that can be written as UTF-8.
     """
+    check_text("task_type", task_type)
+    check_text("model_id", model_id)
     pair, task, model, everything = (
         json.dumps(part, separators=(",", ":"))
         for part in (["pair", task_type, model_id], ["task", task_type], ["model", model_id], ["all"])

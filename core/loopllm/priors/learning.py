@@ -69,7 +69,7 @@ def learn_depths(statistics: Statistics, scores: Sequence[float], threshold: flo
         before, best = best, max(best, score)
         if depth < first:
             continue
-        n, total, highest, up, gain, reached = _DEPTH_NAMES[min(depth, DEEPEST)]
+        n, total, highest, up, gain, _ = _DEPTH_NAMES[min(depth, DEEPEST)]
         sums[n] = sums.get(n, 0.0) + 1.0
         sums[total] = sums.get(total, 0.0) + score
         sums[highest] = sums.get(highest, 0.0) + best
@@ -77,9 +77,20 @@ def learn_depths(statistics: Statistics, scores: Sequence[float], threshold: flo
             sums[up] = sums.get(up, 0.0) + 1.0
             sums[gain] = sums.get(gain, 0.0) + best - before
         if best >= threshold > before:
-            sums[reached] = sums.get(reached, 0.0) + 1.0
+            learn_success(statistics, depth)
     if first == 1:
         statistics.bump(_FIRST_NAMES[first_bin(scores[0])])
+
+
+def learn_success(statistics: Statistics, depth: int) -> None:
+    """Count a run that was first good enough after `depth` calls.
+
+    Depths beyond `DEEPEST` share a sum, so the power of two at or above them is counted too: what is suggested is never
+    below them.
+    """
+    statistics.bump(_DEPTH_NAMES[min(depth, DEEPEST)][-1])
+    if depth > DEEPEST:
+        statistics.bump(f"s/success/{1 << (depth - 1).bit_length()}")
 
 
 def costs_of(seen: CallObservation | RoundObservation) -> dict[str, CostRow]:
@@ -175,8 +186,10 @@ def learn_end(statistics: Statistics, seen: CallObservation) -> None:
     """What the end of a run teaches about its pair."""
     statistics.bump("s/ended")
     statistics.bump("s/calls", seen.total_iterations or len(seen.scores))
-    statistics.bump(f"s/threshold/{seen.quality_threshold:g}")
+    statistics.bump(f"s/threshold/{float(seen.quality_threshold)!r}")  # every digit: it is suggested again
     if seen.reached:
         statistics.bump("s/reached")
+        if max(seen.scores) < seen.quality_threshold:
+            learn_success(statistics, len(seen.scores))  # good enough by the evaluator's word alone
     if len(seen.judgements):
         JudgeSpread.of(seen.judgements).learn(statistics)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from loopllm.errors import MisuseError
 from loopllm.results import UNKNOWN_USAGE, Usage
@@ -16,12 +17,26 @@ USUAL_WAY = "last"
 """The way of asking again that is meant when nobody says."""
 
 
-def _check_text(name: str, value: str) -> None:
+def check_text(name: str, value: str) -> None:
+    """Refuse what cannot be part of a key: half a character (a lone surrogate) would make two names one key.
+
+    Raises:
+        MisuseError: It is no string, empty, or cannot be written as UTF-8.
+    """
     if not isinstance(value, str) or not value:
         raise MisuseError(f"{name} must be a non-empty string, got {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise MisuseError(f"{name} must be text that can be written as UTF-8, got {value!r}") from None
 
 
-def _check_scores(scores: Sequence[float]) -> None:
+def check_scores(scores: Sequence[float]) -> None:
+    """Refuse what are no scores.
+
+    Raises:
+        MisuseError: There is none, or one is not in [0, 1].
+    """
     if not len(scores):
         raise MisuseError("scores must hold the score of at least one call")
     for index, score in enumerate(scores):
@@ -55,6 +70,33 @@ def _check_shape(actions: Sequence[str], threshold: float, maximum: int | None, 
 
 
 @dataclass(frozen=True, slots=True)
+class Hindsight:
+    """What acting would have changed in a run that was only observed; see `loopllm.priors.hindsight`.
+
+    Attributes:
+        made: Calls that were made.
+        room: The most calls that could have been saved.
+        top: The most that a draft can be worth.
+        stake: What `room` calls cost, in the unit of the value.
+        stop: The call after which it would have stopped, or None when that is unknown.
+        value_lost: Value lost by returning the best draft of then; 0 when unknown.
+        calls_saved: Calls saved, as the least and the most that it can be; equal when known.
+        net_gain: Cost of the calls saved less the value lost, in the same form.
+        unknown_since: Why it is unknown: `ended`: the run ended first; `asked`: it would have asked in another way.
+    """
+
+    made: int
+    room: float
+    top: float
+    stake: float
+    stop: int | None
+    value_lost: float
+    calls_saved: tuple[float, float]
+    net_gain: tuple[float, float]
+    unknown_since: Literal["", "ended", "asked"] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CallObservation:
     """A run that is over: what every call scored, and what it cost.
 
@@ -74,6 +116,7 @@ class CallObservation:
             ones are taken as `last`.
         usages: Tokens and money of each call, or empty.
         evaluations_ms: Milliseconds of each call's evaluation, or empty.
+        hindsight: Of a run that the priors did not steer: what they would have changed. A loop fills it in.
         judgements: All scores of each draft that was judged more than once, the first one included; `scores` holds the
             first only.
 
@@ -92,14 +135,15 @@ class CallObservation:
     actions: Sequence[str] = ()
     usages: Sequence[Usage] = ()
     evaluations_ms: Sequence[float] = ()
+    hindsight: Hindsight | None = None
     judgements: Sequence[Sequence[float]] = ()
 
     def __post_init__(self) -> None:
-        _check_text("task_type", self.task_type)
-        _check_text("model_id", self.model_id)
-        _check_scores(self.scores)
+        check_text("task_type", self.task_type)
+        check_text("model_id", self.model_id)
+        check_scores(self.scores)
         for scores in self.judgements:
-            _check_scores(scores)
+            check_scores(scores)
         _check_latencies("latencies_ms", self.latencies_ms)
         _check_latencies("evaluations_ms", self.evaluations_ms)
         _check_usages(self.usages)
@@ -145,9 +189,9 @@ class RoundObservation:
     evaluation_ms: float | None = None
 
     def __post_init__(self) -> None:
-        _check_text("task_type", self.task_type)
-        _check_text("model_id", self.model_id)
-        _check_scores(self.scores)
+        check_text("task_type", self.task_type)
+        check_text("model_id", self.model_id)
+        check_scores(self.scores)
         if self.latency_ms is not None:
             _check_latencies("latency_ms", (self.latency_ms,))
         if self.evaluation_ms is not None:

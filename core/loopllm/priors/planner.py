@@ -6,6 +6,12 @@ With v(b) the value of stopping at best score b, c the cost of a call and K the 
 
 (DeGroot 1970, Optimal Statistical Decisions, chapters 12 and 13; search with recall: Weitzman 1979, Econometrica
 47:641). The best score that makes stopping as good as going on is the reservation score of that depth and momentum.
+
+What may be done instead of stopping is a move: a name, an outlook (what it may do, by cell) and a price (by momentum
+and depth). The ways of asking again are the moves there are; the planner asks no more of them than these three, so that
+others enter beside them: a stronger model is a way whose outlook was learned under a name of its own and whose price is
+higher; several drafts at once are a way whose outlook is that of the best of them, at the price of all; judging again
+leaves the drafts alone and moves the cell, where the value of stopping depends on it (`StopValue.by_cell`).
 """
 
 from __future__ import annotations

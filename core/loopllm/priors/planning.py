@@ -13,14 +13,16 @@ from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Beliefs, Believer, Scopes
 from loopllm.priors.call_cost import CallCosts, WayCost, expected_by_way
 from loopllm.priors.cost_sums import CostRow
+from loopllm.priors.counts import TransitionCounts
+from loopllm.priors.evidence import Evidence, evidence_of
 from loopllm.priors.exploration import (
-    WAYS,
     Price,
     chance,
     curiosity,
     discounted_price,
     fixed_price,
     glance,
+    hopes,
 )
 from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.objective import Goal, Objective, goal_of
@@ -28,6 +30,8 @@ from loopllm.priors.observation import USUAL_WAY
 from loopllm.priors.planner import Plan
 from loopllm.priors.policy import Policy
 from loopllm.priors.score_grid import score_grid
+from loopllm.priors.tilting import Outlook
+from loopllm.priors.ways import hoping
 from loopllm.priors.worth import Worth
 
 REPLAN_AFTER = 0.12
@@ -84,6 +88,7 @@ class Prepared:
         costs: What it costs.
         runs: Runs of the pair then.
         pooled: Runs of all pairs then.
+        evidence: Runs behind the beliefs, by kind.
         supposed: While learning, what going on is worth if one archetype, drawn by its probability, were the truth.
         told: Plans for first runs, by what their first call cost.
     """
@@ -96,6 +101,7 @@ class Prepared:
     costs: CallCosts
     runs: float
     pooled: float
+    evidence: Evidence
     supposed: Plan | None = None
     told: dict[int | None, Prepared] = field(default_factory=dict, compare=False)
 
@@ -104,32 +110,38 @@ class Prepared:
         own = runs <= self.runs * (1.0 + REPLAN_AFTER) + 0.5
         return own and pooled <= self.pooled * (1.0 + REPLAN_AFTER_OTHERS) + 3.0
 
-    def policy(self, runs: float, seed: int, *, acts: bool) -> Policy:
+    def policy(self, runs: float, seed: int, *, acts: bool, least_probability: float = 0.0) -> Policy:
         """The rule for the run that follows `runs` runs of the pair."""
         return Policy(
             self.plan,
             self.beliefs.outlooks,
             self.worth,
             costs=self.costs,
-            runs=int(runs),
+            evidence=self.evidence,
             weight_of=self.beliefs.weight_of,
             prices=self.prices,
             acts=acts,
             glance=glance(seed, int(runs)) if self.request.explore else 0,
             supposed=self.supposed if runs <= self.runs else None,
-            revise=partial(self._revised, runs, seed, acts) if self.costs.guessed else None,
+            revise=partial(self._revised, runs, seed, acts, least_probability)
+            if self.costs.guessed
+            else None,
+            least_probability=least_probability,
         )
 
-    def _revised(self, runs: float, seed: int, acts: bool, seen: Mapping[str, CostRow]) -> Policy:
+    def _revised(
+        self, runs: float, seed: int, acts: bool, least_probability: float, seen: Mapping[str, CostRow]
+    ) -> Policy:
         """The rule once a first run's own calls have told what a call costs; runs of similar cost share a plan."""
         costs = self.costs.told(seen)
         if costs.guessed:
-            return self.policy(runs, seed, acts=acts)
+            return self.policy(runs, seed, acts=acts, least_probability=least_probability)
         known = _rung(costs.of(self.plan.ways[0], 2))
         plan = self.told.get(known)
         if plan is None:
-            plan = self.told[known] = _prepared(self.request, self.beliefs, costs, self.runs, self.pooled)
-        return plan.policy(runs, seed, acts=acts)
+            behind = (self.runs, self.pooled, self.evidence)
+            plan = self.told[known] = _prepared(self.request, self.beliefs, costs, *behind)
+        return plan.policy(runs, seed, acts=acts, least_probability=least_probability)
 
 
 def prepare(believer: Believer, scopes: Scopes, request: PlanRequest, half_life: float) -> Prepared:
@@ -139,7 +151,8 @@ def prepare(believer: Believer, scopes: Scopes, request: PlanRequest, half_life:
     beliefs = believer.believe(scopes, request.ways, USUAL_WAY, judge_sd)
     by_way = costs_by_way(scopes, half_life, request.ways)
     costs = CallCosts(request.objective, request.call_cost, by_way)
-    return _prepared(request, beliefs, costs, scopes.pair.runs, scopes.everything.runs)
+    runs, pooled = scopes.pair.runs, scopes.everything.runs
+    return _prepared(request, beliefs, costs, runs, pooled, evidence_of(scopes))
 
 
 def costs_by_way(scopes: Scopes, half_life: float, ways: Sequence[str] | None = ()) -> Mapping[str, WayCost]:
@@ -148,7 +161,12 @@ def costs_by_way(scopes: Scopes, half_life: float, ways: Sequence[str] | None = 
 
 
 def _prepared(
-    request: PlanRequest, beliefs: Beliefs, costs: CallCosts, runs: float, pooled: float
+    request: PlanRequest,
+    beliefs: Beliefs,
+    costs: CallCosts,
+    runs: float,
+    pooled: float,
+    evidence: Evidence,
 ) -> Prepared:
     optimism = beliefs.mixture.optimism if beliefs.mixture.judge_errs else None
     goal = goal_of(request.objective)
@@ -159,20 +177,30 @@ def _prepared(
         for way, part in _parts(beliefs, explore=request.explore).items()
     }
     make_plan, horizon = beliefs.arithmetic.make_plan, request.max_iterations
-    plan, supposed = make_plan(beliefs.outlooks, worth, prices, horizon, grid), None
+    plan, supposed = make_plan(_hopeful(beliefs, explore=request.explore), worth, prices, horizon, grid), None
     if request.explore:
         drawn = chance(crc32(f"{request.task_type}\n{request.model_id}".encode()), int(runs))
         full = {way: costs.price(way, horizon, fixed_price(1.0)) for way in prices}
         supposed = make_plan(beliefs.supposing(drawn), worth, full, horizon, grid)
-    return Prepared(request, plan, beliefs, worth, prices, costs, runs, pooled, supposed)
+    return Prepared(request, plan, beliefs, worth, prices, costs, runs, pooled, evidence, supposed)
 
 
 def _parts(beliefs: Beliefs, *, explore: bool) -> dict[str, Price]:
     """The part of a call's cost that is reckoned, by way of asking: all of it, or less where it teaches."""
     if not explore:
         return dict.fromkeys(beliefs.outlooks, fixed_price(1.0))
-    curious = WAYS if len(beliefs.outlooks) > 1 else curiosity(beliefs.first_scores)
-    return {way: discounted_price(counts, 1.0, curious) for way, counts in beliefs.counts.items()}
+    together = TransitionCounts()
+    for counts in beliefs.counts.values():
+        together.merge(counts)
+    return dict.fromkeys(beliefs.outlooks, discounted_price(together, 1.0, curiosity(beliefs.first_scores)))
+
+
+def _hopeful(beliefs: Beliefs, *, explore: bool) -> Mapping[str, Outlook]:
+    """What is planned on: the beliefs, but while learning in favour of the ways that are known less."""
+    if not explore or len(beliefs.outlooks) == 1:
+        return beliefs.outlooks
+    leaning, factors = beliefs.arithmetic.leaning, hopes(beliefs.tried)
+    return {way: leaning(look, hoping(factors[way])) for way, look in beliefs.outlooks.items()}
 
 
 def _rung(cost: float) -> int | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 
-from loopllm.priors.beta import beta_quantile
 from loopllm.priors.call_cost import CallCosts
 from loopllm.priors.cost_sums import CostRow
+from loopllm.priors.evidence import Evidence
+from loopllm.priors.explaining import explain
 from loopllm.priors.exploration import Price
+from loopllm.priors.intervals import beta_interval
+from loopllm.priors.one_call import values_after
 from loopllm.priors.planner import Plan, StopValue, cells_at
-from loopllm.priors.run_state import FIRST_GAIN, GAIN_EDGES, RunState, cell_of, next_momentum, state_of
+from loopllm.priors.run_state import FIRST_GAIN, RunState, state_of
 from loopllm.priors.tilting import Outlook
-
-_MIDDLES = tuple((low + high) / 2 for low, high in zip((0.0, *GAIN_EDGES), (*GAIN_EDGES, 1.0), strict=True))
-_SHARES = (0.0, 0.0, 0.0, *_MIDDLES, 1.0)
-
 
 ENOUGH = 0.97
 """A run whose draft is worth this much has nothing left to teach that would pay."""
@@ -26,12 +26,13 @@ class Decision:
     Attributes:
         move: None to stop, otherwise the way to ask again.
         advised: What the plan says; differs from `move` when the priors only observe, or explore.
+        policy: The rule that decided.
     """
 
-    __slots__ = ("_policy", "_scores", "_state", "advised", "move")
+    __slots__ = ("_state", "advised", "move", "policy")
 
     def __init__(self, policy: Policy, state: RunState, move: str | None, advised: str | None) -> None:
-        self._policy = policy
+        self.policy = policy
         self._state = state
         self.move = move
         self.advised = advised
@@ -42,75 +43,93 @@ class Decision:
         return self.move is None
 
     @property
+    def explores(self) -> bool:
+        """True when going on is for the sake of learning."""
+        return self.move is not None and self.advised is None and self.policy.acts
+
+    @property
+    def call_cost(self) -> float:
+        """What one more call is expected to cost, in the unit of the value."""
+        return self.policy.costs.of(self.way, self.depth + 1)
+
+    @property
+    def cost_interval(self) -> tuple[float, float]:
+        """An 80 % interval of `call_cost`; a point when it is the caller's number."""
+        return self.policy.costs.interval(self.way, self.depth + 1)
+
+    @property
+    def evidence(self) -> Evidence:
+        """The runs behind the decision, by kind."""
+        return self.policy.evidence
+
+    @property
+    def runs(self) -> int:
+        """Runs of this task type and model behind the decision."""
+        return self.policy.runs
+
+    @property
     def depth(self) -> int:
         """Calls made."""
         return self._state.depth
 
     @property
-    def explores(self) -> bool:
-        """True when going on is for the sake of learning."""
-        return self.move is not None and self.advised is None
-
-    @property
-    def call_cost(self) -> float:
-        """What one more call is expected to cost, in the unit of the value."""
-        return self._policy.costs.of(self.way, self._state.depth + 1)
-
-    @property
-    def cost_interval(self) -> tuple[float, float]:
-        """An 80 % interval of `call_cost`; a point when it is the caller's number."""
-        return self._policy.costs.interval(self.way, self._state.depth + 1)
-
-    @property
     def way(self) -> str:
-        """How the next call would be asked for."""
-        return self.move or self._policy.ways[0]
-
-    @property
-    def runs(self) -> int:
-        """Runs of this task type and model behind the decision."""
-        return self._policy.runs
+        """How the next call is asked for; in a run that stops or is only observed, how the plan would have asked."""
+        move = self.move if self.policy.acts else None
+        return move or self.advised or self.policy.next_way(self._state)
 
     @property
     def _row(self) -> Sequence[float]:
-        return self._policy.outlooks[self.way](self._state.cell)
+        return self.policy.outlooks[self.way](self._state.cell)
 
     @property
     def probability_of_improvement(self) -> float:
         """Probability that one more call gives a new best score."""
         return sum(self._row[FIRST_GAIN:])
 
+    def _gains(self) -> list[float]:
+        """By how much each outcome of one more call changes the value of the best draft."""
+        state, worth = self._state, self.policy.worth
+        now = worth(state.cell, state.best)
+        return [value - now for value in values_after(state, worth, self.policy.plan.grid)]
+
     @property
     def expected_gain(self) -> float:
         """By how much one more call is expected to raise the value of the best draft, its cost not counted."""
-        state, worth = self._state, self._policy.worth
-        now = worth(state.cell, state.best)
-        total = 0.0
-        for outcome, p in enumerate(self._row):
-            share = _SHARES[outcome]
-            best = state.best + share * (1.0 - state.best)
-            cell = cell_of(next_momentum(state.momentum, outcome), best, state.depth + 1)
-            total += p * (worth(cell, best) - now)
-        return total
+        return sum(p * gain for p, gain in zip(self._row, self._gains(), strict=True))
 
     @property
     def interval(self) -> tuple[float, float]:
-        """An 80 % interval of `expected_gain`: that of P(improvement), times the mean gain when there is one."""
-        p = min(max(self.probability_of_improvement, 1e-9), 1.0 - 1e-9)
-        size = self.expected_gain / p
-        weight = self._policy.weight_of(self._state.cell)
-        low, high = (beta_quantile(q, p * weight, (1.0 - p) * weight) for q in (0.1, 0.9))
-        return low * size, high * size
+        """An 80 % interval of `expected_gain`: how uncertain the probabilities behind it are.
+
+        They have a Dirichlet distribution worth as many observations as the belief in them; the expected gain is a
+        mean under it (see `loopllm.priors.intervals`).
+        """
+        row, gains = self._row, self._gains()
+        mean = sum(p * gain for p, gain in zip(row, gains, strict=True))
+        square = sum(p * gain * gain for p, gain in zip(row, gains, strict=True))
+        variance = (square - mean * mean) / (self.policy.weight_of(self._state.cell) + 1.0)
+        low, high = beta_interval(mean, variance, min(gains), max(gains))
+        return min(low, mean), max(high, mean)
+
+    @property
+    def advantage(self) -> float:
+        """By how much going on and deciding well later, all costs paid, is worth more than stopping here."""
+        state, policy = self._state, self.policy
+        if policy.is_spent(state.depth):
+            return 0.0
+        ahead = policy.plan.going_on(state.depth, state.momentum, state.best)
+        return ahead - policy.worth(state.cell, state.best)
 
     @property
     def reservation_score(self) -> float:
         """The best score from which on stopping here is right."""
-        return self._policy.reservation_score(self._state.depth, self._state.momentum)
+        return self.policy.reservation_score(self._state.depth, self._state.momentum)
 
     @property
     def message(self) -> str:
         """The reason as a sentence."""
-        return self._policy.explain(self)
+        return explain(self)
 
     def __repr__(self) -> str:
         return f"Decision(move={self.move!r}, expected_gain={self.expected_gain:.3f}, call_cost={self.call_cost:g})"
@@ -124,7 +143,7 @@ class Policy:
         outlooks: Probabilities behind the plan, by way of asking.
         worth: What it is worth to stop.
         costs: What one more call costs in the same unit.
-        runs: Runs of this pair behind it.
+        evidence: The runs behind it, by kind.
         weight_of: What the belief in a cell is worth, in observations.
         acts: False: go on whatever the plan says (modes `observe` and `off`).
         prices: What a call was reckoned to cost, by way of asking; below its cost where it teaches.
@@ -132,17 +151,19 @@ class Policy:
         supposed: What going on is worth if one archetype were the truth; followed where it goes further, in order to
             learn.
         revise: Makes the rule anew from what a run's own calls cost; None when that is known already.
+        least_probability: Also stop when the probability that another call improves is below this.
     """
 
     __slots__ = (
         "acts",
         "costs",
+        "evidence",
         "glance",
+        "least_probability",
         "outlooks",
         "plan",
         "prices",
         "revise",
-        "runs",
         "supposed",
         "ways",
         "weight_of",
@@ -156,26 +177,33 @@ class Policy:
         worth: StopValue,
         *,
         costs: CallCosts,
-        runs: int,
+        evidence: Evidence,
         weight_of: Callable[[int], float],
         prices: Mapping[str, Price],
         acts: bool = True,
         glance: int = 0,
         supposed: Plan | None = None,
         revise: Callable[[Mapping[str, CostRow]], Policy] | None = None,
+        least_probability: float = 0.0,
     ) -> None:
         self.plan = plan
         self.outlooks = outlooks
         self.worth = worth
         self.costs = costs
-        self.runs = runs
+        self.evidence = evidence
         self.weight_of = weight_of
         self.acts = acts
         self.prices = prices
         self.glance = glance
         self.supposed = supposed
         self.revise = revise
+        self.least_probability = least_probability
         self.ways = plan.ways
+
+    @property
+    def runs(self) -> int:
+        """Runs of this pair behind it."""
+        return self.evidence.own
 
     @property
     def call_cost(self) -> float:
@@ -196,66 +224,88 @@ class Policy:
         del actions
         state = state_of(scores)
         planned, advised = self._planned(state)
+        if not self.acts:
+            return Decision(self, state, self.ways[0], advised)
         move = planned or self._supposed_move(state)
-        if move is None and (not self.acts or self._glances(scores, state)):
-            move = self.ways[0]
+        if move is None and self._glances(scores, state):
+            move = self.next_way(state)
         return Decision(self, state, move, advised)
+
+    def acting(self) -> Policy:
+        """The same rule as it would be if it acted."""
+        twin = copy(self)
+        twin.acts = True
+        return twin
+
+    def is_spent(self, depth: int) -> bool:
+        """Whether no call is left after `depth` calls."""
+        return depth >= self.plan.horizon
+
+    def next_way(self, state: RunState) -> str:
+        """How the plan would ask again in a state, whether or not it would."""
+        if self.is_spent(state.depth):
+            return self.ways[0]
+        return self.plan.next_way(state.depth, state.momentum, state.best)
+
+    def expects(self, state: RunState) -> Sequence[float]:
+        """Probabilities of the outcomes of one more call, asked for as the plan would; shape (12,)."""
+        return self.outlooks[self.next_way(state)](state.cell)
 
     def _planned(self, state: RunState) -> tuple[str | None, str | None]:
         """What the plan says, and what it says without the value of learning from this call."""
-        if state.depth >= self.plan.horizon:
+        if self.is_spent(state.depth):
             return None, None
         ahead = self.plan.going_on(state.depth, state.momentum, state.best)
         now = self.worth(state.cell, state.best)
         if ahead <= now:
             return None, None
         way = self.plan.next_way(state.depth, state.momentum, state.best)
+        if self._is_unlikely(way, state):
+            return None, None
         lesson = self.costs.of(way, state.depth + 1) - self.prices[way](state.momentum, state.depth)
         return way, way if ahead - lesson > now else None
 
     def _supposed_move(self, state: RunState) -> str | None:
         """How to go on if one archetype were the truth, or None when it too says stop."""
-        if self.supposed is None or state.depth >= self.plan.horizon:
+        if self.supposed is None or self.is_spent(state.depth):
             return None
         ahead = self.supposed.going_on(state.depth, state.momentum, state.best)
         if ahead <= self.worth(state.cell, state.best):
             return None
-        return self.supposed.next_way(state.depth, state.momentum, state.best)
+        way = self.supposed.next_way(state.depth, state.momentum, state.best)
+        return None if self._is_unlikely(way, state) else way
+
+    def _is_unlikely(self, way: str, state: RunState) -> bool:
+        least = self.least_probability
+        return least > 0.0 and sum(self.outlooks[way](state.cell)[FIRST_GAIN:]) < least
 
     def _glances(self, scores: Sequence[float], state: RunState) -> bool:
-        if (
-            not self.glance
-            or state.depth >= self.plan.horizon
-            or self.worth(state.cell, state.best) >= ENOUGH
-        ):
+        if not self.glance or self.is_spent(state.depth) or self.worth(state.cell, state.best) >= ENOUGH:
+            return False
+        if self._is_unlikely(self.ways[0], state):
             return False
         overdue = sum(self._planned(state_of(scores[:k]))[0] is None for k in range(1, len(scores)))
         return overdue < self.glance
 
     def reservation_score(self, depth: int, momentum: int) -> float:
-        """The lowest best score at which stopping is right; 1.0 when going on is right up to a perfect score."""
-        if depth >= self.plan.horizon:
-            return 0.0
-        values = self.plan.ahead.get(depth, {}).get(momentum)
+        """The best score from which on stopping is right; 1.0 when going on is right up to a perfect score.
+
+        Between the last node of the grid at which going on is worth more and the first at which it is not, the two are
+        taken as lines, which cross at the reservation score.
+        """
+        values = None if self.is_spent(depth) else self.plan.ahead.get(depth, {}).get(momentum)
         if values is None:
             return 0.0
         grid, cells = self.plan.grid, cells_at(momentum, depth)
+        above, lead_above = 1.0, 0.0
         for best, band, going_on in zip(
             reversed(grid.nodes), reversed(grid.bands), reversed(values), strict=True
         ):
-            if going_on > self.worth(cells[band], best):
-                return best
+            lead = going_on - self.worth(cells[band], best)
+            if lead > 0.0:
+                return best + (above - best) * lead / (lead - lead_above)
+            above, lead_above = best, lead
         return 0.0
-
-    def explain(self, decision: Decision) -> str:
-        """The reason for a decision as a sentence."""
-        low, high = decision.interval
-        gain = decision.expected_gain
-        verb = "stopped" if decision.stop else "goes on in order to learn" if decision.explores else "goes on"
-        return (
-            f"{verb}: another call is expected to gain {gain:.3f} (80 % interval {low:.2f} to {high:.2f}), "
-            f"{self.costs.phrase(gain, decision.way, decision.depth + 1)}; {self.runs} runs behind this"
-        )
 
     def __repr__(self) -> str:
         return f"Policy(runs={self.runs}, call_cost={self.call_cost:g}, max_iterations={self.plan.horizon})"

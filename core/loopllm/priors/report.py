@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from loopllm.tables import Rows, Tabular
 
 
 class Readable:
@@ -30,14 +32,22 @@ class Readable:
 
 @dataclass(frozen=True)
 class IterationReport(Readable):
-    """One depth.
+    """One depth. Intervals hold 80 %.
+
+    What is said of "all runs" is what would be if none had been stopped before: runs that stop early are the good
+    ones, so those that made a late call are no fair sample (see `loopllm.priors.forecast`). What is said of the runs
+    that made the call is about them alone.
 
     Attributes:
         iteration: Number of the call; the first is 1.
         runs: Runs that made it.
-        expected_score: Mean best score after it, over the runs that made it.
-        expected_improvement: By how much it is expected to raise the best score.
-        improvement_probability: Probability that it is a new best.
+        expected_score: Expected best score after it, over all runs.
+        score_range: Where the best score is then in 80 % of all runs.
+        observed_score: Mean best score after it, over the runs that made it.
+        expected_improvement: Mean rise of the best score by it, over the runs that made it; of the first, its score.
+        improvement_probability: Probability that it is a new best, for a run that makes it (posterior mean, one
+            success and one failure in advance); of the first, 1.
+        improvement_interval: Its interval, from the exact Beta distribution.
         reservation_score: Best score from which stopping after this call is right for a run that has just gained.
         reservation_after_stall: The same for a run whose last call gained nothing.
     """
@@ -45,8 +55,11 @@ class IterationReport(Readable):
     iteration: int
     runs: float
     expected_score: float
+    score_range: tuple[float, float]
+    observed_score: float
     expected_improvement: float
     improvement_probability: float
+    improvement_interval: tuple[float, float]
     reservation_score: float
     reservation_after_stall: float
 
@@ -76,8 +89,8 @@ class CallCostReport(Readable):
 
 
 @dataclass(frozen=True)
-class PriorsReport(Readable):
-    """A task type and model.
+class PriorsReport(Tabular, Readable):
+    """A task type and model; prints as a table of its depths.
 
     Attributes:
         task_type: The kind of task.
@@ -92,7 +105,7 @@ class PriorsReport(Readable):
         model_calls: Model calls in those runs.
         mean_latency_ms: Mean milliseconds of a call, or None.
         kinds: What kind of loop it is believed to be: probabilities by family, see `loopllm.priors.cold_start`.
-        saved: In mode `observe`: what acting would have saved.
+        saved: Of runs that were only observed: what acting would have saved.
         call_costs: What a call costs, by way of asking.
     """
 
@@ -111,40 +124,117 @@ class PriorsReport(Readable):
     saved: SavedReport | None = None
     call_costs: Mapping[str, CallCostReport] = field(default_factory=dict[str, CallCostReport])
 
-    def __str__(self) -> str:
-        first = "-" if self.first_call_quality is None else f"{self.first_call_quality:.2f}"
-        lines = [
-            f"{self.task_type} with {self.model_id}: {self.total_calls} runs",
-            f"  {self.converge_rate:.0%} good enough, first call {first}, worth up to {self.optimal_depth} calls",
-        ]
-        lines += [
-            f"  call {it.iteration}: {it.runs:.0f} runs, best {it.expected_score:.2f}, "
-            f"P(improve) {it.improvement_probability:.2f}, stop from {it.reservation_score:.2f}"
+    def _headline(self) -> str:
+        runs = f"{self.task_type} with {self.model_id}: {self.total_calls} runs"
+        if self.first_call_quality is None:
+            return f"{runs}, so nothing of its own is known yet"
+        low, high = self.converge_interval
+        enough = f"{self.converge_rate:.0%} good enough ({low:.0%} to {high:.0%})"
+        first = f"first call {self.first_call_quality:.2f}"
+        lines = [f"{runs}, {enough}, {first}, worth up to {self.optimal_depth} calls"]
+        lines += [f"cost of {cost}" for cost in self.call_costs.values()]
+        return "\n".join([*lines, *([] if self.saved is None else self.saved.sentences())])
+
+    def _columns(self) -> Sequence[str]:
+        return ("call", "runs", "expected best", "80 % of runs", "P(improve)", "stop from", "after a stall")
+
+    def _rows(self) -> Rows:
+        return [
+            (
+                it.iteration,
+                f"{it.runs:.0f}",
+                f"{it.expected_score:.2f}",
+                "{:.2f} to {:.2f}".format(*it.score_range),
+                "" if it.iteration == 1 else f"{it.improvement_probability:.2f}",
+                f"{it.reservation_score:.2f}",
+                f"{it.reservation_after_stall:.2f}",
+            )
             for it in self.iterations
         ]
-        lines += [f"  cost of {cost}" for cost in self.call_costs.values()]
-        return "\n".join(lines)
+
+
+Estimate = tuple[float, float, float]
+"""A mean and its 80 % interval."""
 
 
 @dataclass(frozen=True)
-class SavedReport(Readable):
-    """What acting would have changed, from runs that were only observed.
+class SavedReport(Tabular, Readable):
+    """What acting would have changed, from runs that were only observed. Intervals hold 80 %.
+
+    A mean over the known runs says nothing of the unknown ones, which need not be like them. So the bounds are over
+    all runs: the lower end takes every unknown run at its worst, the upper end at its best, and both leave room for
+    chance. A run that ended before the rule would have stopped counts as anything from "nothing changes" (the loop
+    keeps its other exits) to "every call that was left is made" (the rule alone).
 
     Attributes:
-        runs: Runs in which the plan would have stopped by the end of what was seen.
-        unknown: Runs that ended before the plan would have stopped: nothing is known about what it would have done.
-        calls_saved: Mean calls saved per known run, with its 80 % interval.
-        value_lost: Mean value lost per known run by returning an earlier best draft, with its 80 % interval.
+        runs: Runs of which it is known what acting would have done.
+        unknown: Runs of which it is not: `ended_first` and `asked_otherwise`.
+        calls_saved: Mean calls saved per known run.
+        value_lost: Mean value lost per known run by returning an earlier best draft.
+        net_gain: Mean cost of the calls saved less the value lost, per known run, in the unit of the value.
+        calls_made: Mean calls of all observed runs.
+        ended_first: Runs that ended before the rule would have stopped.
+        asked_otherwise: Runs in which the rule would have asked again in another way.
+        calls_saved_bounds: Least and most calls saved per run, over all runs.
+        net_gain_bounds: Least and most net gain per run, over all runs.
     """
 
     runs: int
     unknown: int
-    calls_saved: tuple[float, float, float]
-    value_lost: tuple[float, float, float]
+    calls_saved: Estimate
+    value_lost: Estimate
+    net_gain: Estimate = (0.0, 0.0, 0.0)
+    calls_made: float = 0.0
+    ended_first: int = 0
+    asked_otherwise: int = 0
+    calls_saved_bounds: tuple[float, float] = (0.0, 0.0)
+    net_gain_bounds: tuple[float, float] = (0.0, 0.0)
+
+    def sentences(self) -> list[str]:
+        """The same in words."""
+        everyone = self.runs + self.unknown
+        lines = [f"only observed: acting would have saved {_estimate(self.calls_saved, 2)} calls a run"]
+        lines[0] += f" of {self.calls_made:.1f}, as {self.runs} of {everyone} runs show"
+        lines.append(f"it would have lost {_estimate(self.value_lost, 3)} of value, for a net gain of ")
+        lines[-1] += _estimate(self.net_gain, 3)
+        if self.unknown:
+            low, high = self.calls_saved_bounds
+            lines.append(
+                f"{self.unknown} runs are unknown ({self.ended_first} ended first, {self.asked_otherwise} would have "
+                f"been asked in another way): over all runs {low:.2f} to {high:.2f} calls saved"
+            )
+        return lines if self.runs else lines[2:]
+
+    def _headline(self) -> str:
+        return self.sentences()[0]
+
+    def _columns(self) -> Sequence[str]:
+        return ("per run", "known runs", "80 % interval", "all runs, least to most")
+
+    def _rows(self) -> Rows:
+        rows = (
+            ("calls saved", self.calls_saved, self.calls_saved_bounds),
+            ("value lost", self.value_lost, None),
+            ("net gain", self.net_gain, self.net_gain_bounds),
+        )
+        return [
+            (
+                name,
+                f"{mean:.3f}" if self.runs else "unknown",
+                f"{low:.3f} to {high:.3f}" if self.runs else "",
+                "" if bounds is None else "{:.3f} to {:.3f}".format(*bounds),
+            )
+            for name, (mean, low, high), bounds in rows
+        ] + [("runs", self.runs, "", self.runs + self.unknown)]
+
+
+def _estimate(estimate: Estimate, digits: int) -> str:
+    mean, low, high = estimate
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 @dataclass(frozen=True)
-class SuggestedConfig(Readable):
+class SuggestedConfig(Tabular, Readable):
     """Settings for a loop.
 
     Attributes:
@@ -156,3 +246,15 @@ class SuggestedConfig(Readable):
     max_iterations: int
     quality_threshold: float
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def _headline(self) -> str:
+        why = self.metadata
+        return (
+            f"Suggested for {why.get('task_type')} with {why.get('model_id')}, from {why.get('runs', 0)} runs"
+        )
+
+    def _columns(self) -> Sequence[str]:
+        return ("setting", "value")
+
+    def _rows(self) -> Rows:
+        return [("max_iterations", self.max_iterations), ("quality_threshold", self.quality_threshold)]

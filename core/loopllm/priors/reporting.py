@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from loopllm.priors.beta import beta_quantile
 from loopllm.priors.call_cost import UNKNOWN, WayCost
 from loopllm.priors.cost_estimate import ExpectedCost
 from loopllm.priors.depth_profile import DepthRecord, deepest_success, depth_profile, paying_depth
+from loopllm.priors.forecast import ScoreForecast, score_forecasts
 from loopllm.priors.hindsight import saved_report
 from loopllm.priors.policy import Policy
 from loopllm.priors.report import CallCostReport, IterationReport, PriorsReport, SuggestedConfig
@@ -30,7 +31,7 @@ def optimal_depth(statistics: Statistics, cost_weight: float) -> int:
     profile = depth_profile(statistics)
     if not profile:
         return USUAL_BUDGET
-    return max(paying_depth(profile, SCORE_PER_CALL * cost_weight), deepest_success(profile))
+    return max(paying_depth(profile, SCORE_PER_CALL * cost_weight), deepest_success(statistics))
 
 
 def expected_gain_of_call(statistics: Statistics, call: int) -> float:
@@ -80,7 +81,7 @@ def build_report(
         converge_interval=(beta_quantile(0.1, a, b), beta_quantile(0.9, a, b)),
         first_call_quality=profile[0].mean_score if profile else None,
         confidence=statistics.runs / (statistics.runs + _TRUSTED_AFTER),
-        iterations=tuple(_iteration(record, policy) for record in profile),
+        iterations=_iterations(statistics, policy, profile),
         model_calls=int(statistics.get("s/calls")),
         mean_latency_ms=statistics.get("s/ms/sum") / timed if timed else None,
         kinds=kinds,
@@ -107,15 +108,29 @@ def _with_interval(expected: ExpectedCost | None, scale: float) -> tuple[float, 
     return expected.mean * scale, low * scale, high * scale
 
 
-def _iteration(record: DepthRecord, policy: Policy) -> IterationReport:
+def _iterations(
+    statistics: Statistics, policy: Policy, profile: Sequence[DepthRecord]
+) -> tuple[IterationReport, ...]:
+    if not profile:
+        return ()
+    forecasts = score_forecasts(statistics, policy.expects, len(profile))
+    pairs = zip(profile, forecasts, strict=True)
+    return tuple(_iteration(record, forecast, policy) for record, forecast in pairs)
+
+
+def _iteration(record: DepthRecord, forecast: ScoreForecast, policy: Policy) -> IterationReport:
     later = record.depth > 1
+    # One success and one failure in advance, as for `converge_rate`.
+    a, b = record.improved + 1.0, record.runs - record.improved + 1.0
     return IterationReport(
         iteration=record.depth,
         runs=record.runs,
-        expected_score=record.mean_best,
+        expected_score=forecast.mean,
+        score_range=(forecast.low, forecast.high),
+        observed_score=record.mean_best,
         expected_improvement=record.mean_gain if later else record.mean_score,
-        # One success and one failure in advance, as for `converge_rate`.
-        improvement_probability=(record.improved + 1.0) / (record.runs + 2.0) if later else 1.0,
+        improvement_probability=a / (a + b) if later else 1.0,
+        improvement_interval=(beta_quantile(0.1, a, b), beta_quantile(0.9, a, b)) if later else (1.0, 1.0),
         reservation_score=policy.reservation_score(record.depth, _GAINED if later else 0),
         reservation_after_stall=policy.reservation_score(record.depth, _STALLED if later else 0),
     )

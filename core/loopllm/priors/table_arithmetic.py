@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loopllm.priors.archetypes import Archetype
-from loopllm.priors.counts import TransitionCounts
+from loopllm.priors.counts import Row, TransitionCounts
 from loopllm.priors.exploration import Price
 from loopllm.priors.planner import Plan, StopValue
 from loopllm.priors.score_grid import ScoreGrid
-from loopllm.priors.table_beliefs import ArchetypeTables, TableMixture, TableOutlook, corrected
+from loopllm.priors.table_beliefs import ArchetypeTables, TableMixture, TableOutlook, corrected, leaning
 from loopllm.priors.table_planner import make_plan
 from loopllm.priors.tilting import Outlook
 
@@ -35,9 +35,13 @@ class OnTables:
         """See `archetypes.ArchetypeMixture`."""
         return TableMixture(self._tables, weights, judge_sd)
 
-    def corrected(self, outlook: Outlook, counts: TransitionCounts) -> TableOutlook:
+    def corrected(self, outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> TableOutlook:
         """See `tilting.Corrected`."""
-        return corrected(outlook, counts)
+        return corrected(outlook, counts, strength)
+
+    def leaning(self, outlook: Outlook, factors: Row | None) -> TableOutlook:
+        """See `ways.Leaning`."""
+        return leaning(outlook, factors)
 
     def make_plan(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loopllm.priors.archetypes import BELIEVABLE, NEGLIGIBLE, UNREACHED, Archetype, voice_of
-from loopllm.priors.counts import WIDTH, TransitionCounts
+from loopllm.priors.counts import WIDTH, Row, TransitionCounts
 from loopllm.priors.run_state import BANDS, CELLS, DEPTHS, FIRST_GAIN, FIRST_STALL, MOMENTA
 from loopllm.priors.tilting import (
     EVENTS,
@@ -162,15 +162,21 @@ def table_of(outlook: Outlook) -> Array:
     return np.array([outlook(cell) for cell in range(CELLS)]) if known is None else known
 
 
-def corrected(outlook: Outlook, counts: TransitionCounts) -> TableOutlook:
+def corrected(outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> TableOutlook:
     """A belief corrected by a table of counts; see `tilting.Corrected`."""
     belief, seen = table_of(outlook), dense(counts)
     visits = seen.sum(axis=1, keepdims=True)
     for ring in _RINGS:
         inner, outer = ring.sums(np.concatenate([seen, visits * belief], axis=1))
         others = outer[ring.outer] - inner
-        belief = _tilted(belief, _factors(others[:, :WIDTH], others[:, WIDTH:])[ring.inner])
-    return TableOutlook(_tilted(belief, _factors(seen, visits * belief)))
+        belief = _tilted(belief, _factors(others[:, :WIDTH], others[:, WIDTH:], strength)[ring.inner])
+    return TableOutlook(_tilted(belief, _factors(seen, visits * belief, strength)))
+
+
+def leaning(outlook: Outlook, factors: Row | None) -> TableOutlook:
+    """A belief leaning by factors; see `ways.Leaning`."""
+    table = table_of(outlook)
+    return TableOutlook(table if factors is None else _tilted(table, np.array(factors)))
 
 
 def _by_band(cells: Array) -> Array:
@@ -235,24 +241,24 @@ def _tilted(belief: Array, factors: Array) -> Array:
     return tilted
 
 
-def _factors(counts: Array, expected: Array) -> Array:
+def _factors(counts: Array, expected: Array, strength: float) -> Array:
     """Factors per row; 1 where nothing was counted."""
     factors = np.ones_like(counts)
     told = np.flatnonzero(counts.sum(axis=1) > LEAST)
     if len(told):
-        factors[told] = _tilt(counts[told], expected[told])
+        factors[told] = _tilt(counts[told], expected[told], strength)
     return factors
 
 
-def _tilt(counts: Array, expected: Array) -> Array:
+def _tilt(counts: Array, expected: Array, strength: float) -> Array:
     """See `tilting.tilt`."""
     total = counts.sum(axis=1)
     share = np.clip(expected[:, FIRST_GAIN:].sum(axis=1) / total, 1e-6, 1.0 - 1e-6)
-    alpha = np.clip(EVENTS / np.minimum(share, 1.0 - share), LEAST_WORTH, MOST_WORTH)
+    alpha = strength * np.clip(EVENTS / np.minimum(share, 1.0 - share), LEAST_WORTH, MOST_WORTH)
     posterior = (counts[:, FIRST_GAIN:].sum(axis=1) + alpha * share) / (total + alpha)
     falls, rises = (1.0 - posterior) / (1.0 - share), posterior / share
-    down = _branch(counts[:, :FIRST_GAIN], expected[:, :FIRST_GAIN], FALL_STRENGTH)
-    up = _branch(counts[:, FIRST_GAIN:], expected[:, FIRST_GAIN:], GAIN_STRENGTH)
+    down = _branch(counts[:, :FIRST_GAIN], expected[:, :FIRST_GAIN], strength * FALL_STRENGTH)
+    up = _branch(counts[:, FIRST_GAIN:], expected[:, FIRST_GAIN:], strength * GAIN_STRENGTH)
     return np.concatenate([falls[:, None] * down, rises[:, None] * up], axis=1)
 
 

@@ -85,26 +85,43 @@ class RescoredSimilarity:
         Raises:
             EvaluatorError: The context names no query.
         """
-        words = asked_words(context, self.name)
-        if not nodes:
-            return _nothing_found()
-        query = self._embed_model.get_query_embedding(words)
-        texts = self._embed_model.get_text_embedding_batch([content_of(node) for node in nodes])
-        return self._verdict([cosine(query, text) for text in texts])
+        scores = self.score_nodes(nodes, context)
+        return self._verdict(scores) if scores else _nothing_found()
 
     async def aevaluate(
         self, nodes: Sequence[NodeWithScore], context: Mapping[str, Any] | None = None
     ) -> EvaluationResult:
         """Score nodes against `context["query"]` without blocking the event loop."""
+        scores = await self.ascore_nodes(nodes, context)
+        return self._verdict(scores) if scores else _nothing_found()
+
+    def score_nodes(
+        self, nodes: Sequence[NodeWithScore], context: Mapping[str, Any] | None = None
+    ) -> list[float]:
+        """Return s(p) of each node, blocking.
+
+        Raises:
+            EvaluatorError: The context names no query.
+        """
         words = asked_words(context, self.name)
         if not nodes:
-            return _nothing_found()
+            return []
+        query = self._embed_model.get_query_embedding(words)
+        texts = self._embed_model.get_text_embedding_batch([content_of(node) for node in nodes])
+        return [self._scaled(cosine(query, text)) for text in texts]
+
+    async def ascore_nodes(
+        self, nodes: Sequence[NodeWithScore], context: Mapping[str, Any] | None = None
+    ) -> list[float]:
+        """Return s(p) of each node without blocking the event loop. Errors as in `score_nodes`."""
+        words = asked_words(context, self.name)
+        if not nodes:
+            return []
         query = await self._embed_model.aget_query_embedding(words)
         texts = await self._embed_model.aget_text_embedding_batch([content_of(node) for node in nodes])
-        return self._verdict([cosine(query, text) for text in texts])
+        return [self._scaled(cosine(query, text)) for text in texts]
 
-    def _verdict(self, cosines: Sequence[float]) -> EvaluationResult:
-        scaled = [self._scaled(value) for value in cosines]
+    def _verdict(self, scaled: Sequence[float]) -> EvaluationResult:
         first, closest = scaled[0], max(scaled)
         score = min(1.0, self._first_weight * first + (1.0 - self._first_weight) * closest)
         faults = [] if score >= self._wanted else [_fault(first, closest)]

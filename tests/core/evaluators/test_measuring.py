@@ -20,7 +20,7 @@ from loopllm.evaluators import (
 
 
 def noisy(sd: float, seed: int = 1) -> Callable[[str], float]:
-    rng = random.Random(seed)  # noqa: S311  a simulated judge
+    rng = random.Random(seed)
     return lambda output: min(1.0, max(0.0, len(output) / 20 + rng.gauss(0.0, sd)))
 
 

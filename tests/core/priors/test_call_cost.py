@@ -180,7 +180,9 @@ def test_two_learners_on_one_store_share_what_calls_cost(tmp_path):
     with AdaptivePriors(store_path=path) as one:
         one.observe(CallObservation("t", "m", [0.2, 0.3], usages=[Usage(cost=0.002)] * 2))
     with AdaptivePriors(store_path=path) as other:
-        assert other.report("t", "m").call_costs["last"].money[0] == pytest.approx(0.002, rel=0.2)
+        last = other.report("t", "m").call_costs["last"]
+        assert last.money is not None
+        assert last.money[0] == pytest.approx(0.002, rel=0.2)
         assert not other.policy("elsewhere", "m", objective=worth()).costs.guessed
 
 

@@ -116,7 +116,7 @@ def test_a_prompt_that_keeps_its_history_grows_dearer_from_call_to_call():
 
 
 def test_a_prompt_of_the_same_size_does_not_grow_dearer_by_chance():
-    draw, row = random.Random(3), empty_row()  # noqa: S311  (a simulation)
+    draw, row = random.Random(3), empty_row()
     for _ in range(40):
         for k in range(4):
             add_call(row, k, exp(draw.gauss(0.0, 0.4)), None, None)
@@ -125,7 +125,7 @@ def test_a_prompt_of_the_same_size_does_not_grow_dearer_by_chance():
 
 
 def test_the_interval_holds_the_true_mean_about_as_often_as_it_says():
-    draw, hits, trials = random.Random(11), 0, 400  # noqa: S311  (a simulation)
+    draw, hits, trials = random.Random(11), 0, 400
     for _ in range(trials):
         truth = exp(draw.gauss(0.0, 1.0))
         rows = {way: empty_row() for way in ("first", "last")}

@@ -30,7 +30,7 @@ def test_pooling_is_adding(one: Any, two: Any) -> None:
 
 
 def test_the_interval_holds_the_spread_in_eight_of_ten_measurements() -> None:
-    rng, held = random.Random(3), 0  # noqa: S311  a simulated judge
+    rng, held = random.Random(3), 0
     for _ in range(400):
         drafts = [[quality + rng.gauss(0.0, 0.06) for _ in range(2)] for quality in (0.2, 0.5, 0.6, 0.9)]
         low, high = JudgeSpread.of(drafts).interval

@@ -55,14 +55,14 @@ def test_the_weights_of_the_archetypes_are_the_same(some_runs):
 
 
 @settings(max_examples=15, deadline=None)
-@given(runs, st.sampled_from([None, 0.0, 0.08]))
-def test_mixture_optimism_and_corrections_are_the_same(some_runs, judge_sd):
+@given(runs, st.sampled_from([None, 0.0, 0.08]), st.sampled_from([0.4, 1.0]))
+def test_mixture_optimism_and_corrections_are_the_same(some_runs, judge_sd, strength):
     counts, first = counted(some_runs)
     weights = PLAIN.posterior_weights(start(PLAIN), counts, first)
     plain, tables = (arithmetic.mixture(weights, judge_sd) for arithmetic in (PLAIN, ON_TABLES))
     assert tables.judge_errs == plain.judge_errs
     assert tables.families() == pytest.approx(plain.families())
-    corrected = [a.corrected(m, counts) for a, m in ((PLAIN, plain), (ON_TABLES, tables))]
+    corrected = [a.corrected(m, counts, strength) for a, m in ((PLAIN, plain), (ON_TABLES, tables))]
     for cell in range(CELLS):
         assert tables(cell) == pytest.approx(plain(cell), abs=1e-9)
         assert tables.optimism(cell) == pytest.approx(plain.optimism(cell), abs=1e-6)
@@ -81,7 +81,7 @@ def test_plans_are_the_same(some_runs, objective, ways, call_cost, horizon):
     plans = []
     for arithmetic in (PLAIN, ON_TABLES):
         priors = AdaptivePriors()
-        priors._believer = Believer(arithmetic, priors.half_life)
+        priors._acting._believer = Believer(arithmetic, priors.half_life)
         for run in some_runs:
             priors.observe(CallObservation(task_type="t", model_id="m", scores=run))
         policy = priors.policy(
@@ -107,7 +107,7 @@ sys.modules["numpy"] = None
 from loopllm import AdaptivePriors, CallObservation
 priors = AdaptivePriors()
 priors.observe(CallObservation(task_type="t", model_id="m", scores=[0.2, 0.4, 0.9]))
-print(type(priors.policy("t", "m").decide([0.2]).message).__name__, type(priors._believer.arithmetic).__name__)
+print(type(priors.policy("t", "m").decide([0.2]).message).__name__, type(priors._acting._believer.arithmetic).__name__)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "str CellByCell\n"

@@ -183,7 +183,7 @@ def test_a_program_that_forked_ends_cleanly_with_its_server_however_the_child_en
         child = multiprocessing.get_context("fork").Process(target=provider.complete, args=("hi",))
         child.start()
         child.join(60)
-        print(child.exitcode)
+        print(child.exitcode, flush=True)  # or the fork would take the text along and print it again
         forked = os.fork()
         if forked == 0:
             provider.complete("hi")

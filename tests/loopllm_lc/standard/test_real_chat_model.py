@@ -30,7 +30,7 @@ class TestIntegration(ChatModelIntegrationTests):
 
     @property
     def has_structured_output(self) -> bool:
-        return False  # one of these tests insists on a tool call; structures have tests of their own
+        return False  # two of the eight tests go through tool calls; structures have tests of their own
 
     @pytest.fixture(autouse=True)
     def _over_the_local_model(self, local_chat: Any) -> None:

@@ -90,6 +90,8 @@ def never_content(output: str, context: Any = None) -> float:
 
 
 class _OverScripted:
+    """The tests of pictures, sound and PDF download theirs from the network, so they are left out here."""
+
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
         return LoopedChatModel
@@ -105,6 +107,10 @@ class _OverScripted:
 
     @property
     def has_tool_calling(self) -> bool:
+        return True
+
+    @property
+    def supports_json_mode(self) -> bool:
         return True
 
     @property

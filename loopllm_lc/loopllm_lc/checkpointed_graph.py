@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from langchain_core.messages import AnyMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Checkpointer
 
 from loopllm.config import LoopConfig
 from loopllm.errors import MisuseError
@@ -46,6 +49,44 @@ class LoopGraphState(TypedDict, total=False):
     loopllm_run: dict[str, Any] | None
 
 
+if TYPE_CHECKING:
+    Compiled = CompiledStateGraph[LoopGraphState, None, LoopGraphState, LoopGraphState]
+else:  # its parameters are of no use when it runs, and other releases have others
+    Compiled = CompiledStateGraph
+
+
+class LoopGraph(StateGraph[LoopGraphState]):
+    """A loop as a graph that is not yet compiled; compiled, it waits for each checkpoint to be written."""
+
+    def compile(self, checkpointer: Checkpointer = None, **kwargs: Any) -> Compiled:
+        """Compile the graph. Arguments as of LangGraph's own `StateGraph.compile`."""
+        compiled = super().compile(checkpointer, **kwargs)
+        # LangGraph's builder knows one class of compiled graphs only.
+        compiled.__class__ = WaitingGraph
+        return compiled
+
+
+class WaitingGraph(Compiled):
+    """A compiled graph that goes on when its last checkpoint is written, unless a call says otherwise.
+
+    LangGraph writes a checkpoint while the next node runs already: a process killed in there would lose a draft that
+    was paid for.
+    """
+
+    def stream(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+        """Run the graph. As of LangGraph's own graphs; `invoke` and the others come through here."""
+        return super().stream(input, config, **self._waiting(kwargs))
+
+    def astream(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+        """Run the graph without blocking the event loop. As `stream`."""
+        return super().astream(input, config, **self._waiting(kwargs))
+
+    def _waiting(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if kwargs.get("durability") is None and isinstance(self.checkpointer, BaseCheckpointSaver):
+            return {**kwargs, "durability": "sync"}
+        return kwargs
+
+
 def loop_graph(
     bound: Runnable[Any, Any],
     evaluator: Any = None,
@@ -55,12 +96,12 @@ def loop_graph(
     task_type: str = "default",
     model_id: str | None = None,
     exit_conditions: Sequence[Any] = (),
-) -> StateGraph[LoopGraphState]:
+) -> LoopGraph:
     """Return a graph that refines: `loop_graph(model, evaluator).compile(checkpointer=...)`.
 
-    Each draft and each verdict is a step of its own, so a graph that was killed goes on from its checkpoint and asks
-    for no draft a second time that it already had. The graph of each round takes two steps of LangGraph's recursion
-    limit.
+    Each draft and each verdict is a step of its own, and its checkpoint is written before the next one begins. So a
+    graph whose process was killed, with a checkpointer that outlives it, goes on with `invoke(None, config)` and asks
+    for no draft a second time that it already had. Each round takes two steps of LangGraph's recursion limit.
 
     Args:
         bound: A chat model, or `prompt | model | parser`: then give `{"input": ...}` instead of `{"messages": [...]}`.
@@ -83,7 +124,7 @@ def loop_graph(
         exit_conditions=exit_conditions,
     )
     nodes = _Nodes(bound, settings)
-    graph = StateGraph(LoopGraphState)
+    graph = LoopGraph(LoopGraphState)
     graph.add_node("draft", RunnableLambda(nodes.draft, nodes.adraft, name="draft"))
     graph.add_node("evaluate", RunnableLambda(nodes.evaluate, nodes.aevaluate, name="evaluate"))
     graph.add_edge(START, "draft")

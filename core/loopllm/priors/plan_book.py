@@ -1,0 +1,46 @@
+"""Plans that were made, each kept while it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from loopllm.priors.beliefs import Believer, Scopes
+from loopllm.priors.planning import PlanRequest, Prepared, prepare
+
+
+class PlanBook:
+    """Makes plans, and keeps each until so much was learned that it no longer holds.
+
+    Whoever acts and whoever only asks have a book each: a plan made for a report must not become the one that a later
+    run is steered by, or reading would change what is done.
+
+    Args:
+        believer: Makes the believer when the first plan is wanted.
+        half_life: Runs after which a run counts half.
+    """
+
+    __slots__ = ("_believer", "_half_life", "_make", "_plans")
+
+    def __init__(self, believer: Callable[[], Believer], half_life: float) -> None:
+        self._make = believer
+        self._half_life = half_life
+        self._believer: Believer | None = None
+        self._plans: dict[PlanRequest, Prepared] = {}
+
+    def find(self, request: PlanRequest, scopes: Scopes) -> Prepared | None:
+        """The plan that was made, if it holds."""
+        have = self._plans.get(request)
+        return have if have is not None and have.holds(scopes.pair.runs, scopes.everything.runs) else None
+
+    def prepared(self, request: PlanRequest, scopes: Scopes) -> Prepared:
+        """The plan that was made, or a new one."""
+        have = self.find(request, scopes)
+        if have is None:
+            if self._believer is None:
+                self._believer = self._make()
+            have = self._plans[request] = prepare(self._believer, scopes, request, self._half_life)
+        return have
+
+    def clear(self) -> None:
+        """Forget the plans: others may have added to what they were made from."""
+        self._plans.clear()
