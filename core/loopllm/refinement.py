@@ -130,7 +130,9 @@ class Refinement(Generic[PromptT, OutputT]):
         kind = type(outcome)
         if kind not in _ANSWERS[type(self._step)]:
             raise MisuseError(f"{kind.__name__} does not answer {type(self._step).__name__}")
-        if elapsed_s is not None:
+        if elapsed_s is not None and not isinstance(
+            self._ledger.following, Finish
+        ):  # whose result has its time
             self._ledger.elapsed_s = elapsed_s
         match outcome:
             case ModelReplied():
