@@ -130,9 +130,8 @@ class Refinement(Generic[PromptT, OutputT]):
         kind = type(outcome)
         if kind not in _ANSWERS[type(self._step)]:
             raise MisuseError(f"{kind.__name__} does not answer {type(self._step).__name__}")
-        if elapsed_s is not None and not isinstance(
-            self._ledger.following, Finish
-        ):  # whose result has its time
+        # A run whose end is decided has its time.
+        if elapsed_s is not None and not isinstance(self._ledger.following, Finish):
             self._ledger.elapsed_s = elapsed_s
         match outcome:
             case ModelReplied():
