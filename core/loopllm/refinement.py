@@ -248,16 +248,15 @@ class Refinement(Generic[PromptT, OutputT]):
         self._move_on(following, scored=result is not None)
 
     def _decide(self) -> Step[PromptT, OutputT]:
-        if is_worth_judging_again(
-            self._ledger, self.terms, late=self._time_left(self._ledger.elapsed_s) == 0.0
-        ):
-            self._ledger.judge_best_again()
+        ledger = self._ledger
+        if is_worth_judging_again(ledger, self.terms, late=self._time_left(ledger.elapsed_s) == 0.0):
+            ledger.judge_best_again()
             return self._judgement()
         reason = self._exit_reason()
         if reason is None:
             return self._next_call()
-        if reason.condition == "evaluator_error" and not self._ledger.scores:
-            return self._finish(reason, as_evaluator_error(self._ledger.evaluator_error))
+        if reason.condition == "evaluator_error" and not ledger.scores:
+            return self._finish(reason, as_evaluator_error(ledger.evaluator_error))
         return self._finish(reason)
 
     def _exit_reason(self) -> ExitReason | None:
@@ -321,7 +320,7 @@ class Refinement(Generic[PromptT, OutputT]):
     def _rank(self) -> None:
         """Find the best draft anew, once one was judged again."""
         ledger = self._ledger
-        if any(record.judgements for record in ledger.records):
+        if ledger.rejudged:
             ledger.best = leading(ledger, self.terms)
 
     def _next_call(self) -> CallModel[PromptT]:

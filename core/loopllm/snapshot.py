@@ -58,6 +58,7 @@ class Ledger(Generic[PromptT, OutputT]):
         round_is_new: Whether the latest round is still to be remembered.
         judging: Number of the round whose draft is being judged again, 0 when none is.
         judges_no_more: Whether judging again failed in this run.
+        rejudged: Whether any draft was judged again.
     """
 
     call: CallModel[PromptT]
@@ -78,6 +79,7 @@ class Ledger(Generic[PromptT, OutputT]):
     round_is_new: bool = False
     judging: int = 0
     judges_no_more: bool = False
+    rejudged: bool = False
 
     @property
     def scored(self) -> list[IterationRecord[PromptT, OutputT]]:
@@ -112,6 +114,8 @@ class Ledger(Generic[PromptT, OutputT]):
         """Add a finished round to the books."""
         self.records.append(record)
         self.usage += record.usage
+        if record.judgements:  # of a run that was read back
+            self.rejudged = True
         if record.score is None:
             return
         if self.scores:
@@ -124,6 +128,7 @@ class Ledger(Generic[PromptT, OutputT]):
     def replace(self, record: IterationRecord[PromptT, OutputT]) -> None:
         """Put a round whose draft was judged again in its place."""
         self.records[record.iteration - 1] = record
+        self.rejudged = True
         self.scores = [each.score for each in self.scored if each.score is not None]
         self.last_scored = self.scored[-1]
 
