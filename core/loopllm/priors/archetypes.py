@@ -116,7 +116,7 @@ def posterior_weights(
         first: Number of first scores in each bin.
         share: Part of the observations to believe, for runs of other pairs.
     """
-    voice = voice_of(sum(map(sum, counts.cells.values())) + sum(first), share)
+    voice = voice_of(counts.size + sum(first), share)
     if voice <= 0.0:
         return list(prior)
     logs = [

@@ -53,11 +53,11 @@ class Arithmetic(Protocol):
         """Probabilities of the outcomes under weights; see `archetypes.ArchetypeMixture`."""
         ...
 
-    def corrected(self, outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> Outlook:
+    def corrected(self, outlook: Outlook, counts: TransitionCounts, strength: float = 1.0, /) -> Outlook:
         """A belief corrected by a table of counts; see `tilting.Corrected`."""
         ...
 
-    def leaning(self, outlook: Outlook, factors: Row | None) -> Outlook:
+    def leaning(self, outlook: Outlook, factors: Row | None, /) -> Outlook:
         """A belief in whose every cell the outcomes are more or less likely by the same factors; see `ways.Leaning`."""
         ...
 
@@ -80,6 +80,10 @@ class CellByCell:
         archetypes: The kinds of loops.
     """
 
+    corrected = staticmethod(Corrected)
+    leaning = staticmethod(Leaning)
+    make_plan = staticmethod(make_plan)
+
     def __init__(self, archetypes: Sequence[Archetype]) -> None:
         self.archetypes = archetypes
 
@@ -92,22 +96,3 @@ class CellByCell:
     def mixture(self, weights: Sequence[float], judge_sd: float | None) -> Mixture:
         """See `archetypes.ArchetypeMixture`."""
         return ArchetypeMixture(self.archetypes, weights, judge_sd)
-
-    def corrected(self, outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> Outlook:
-        """See `tilting.Corrected`."""
-        return Corrected(outlook, counts, strength)
-
-    def leaning(self, outlook: Outlook, factors: Row | None) -> Outlook:
-        """See `ways.Leaning`."""
-        return Leaning(outlook, factors)
-
-    def make_plan(
-        self,
-        outlooks: Mapping[str, Outlook],
-        worth: StopValue,
-        prices: Mapping[str, Price],
-        horizon: int,
-        grid: ScoreGrid,
-    ) -> Plan:
-        """See `planner.make_plan`."""
-        return make_plan(outlooks, worth, prices, horizon, grid)

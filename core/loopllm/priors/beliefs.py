@@ -134,7 +134,7 @@ def first_scores(statistics: Statistics) -> list[float]:
 
 def capped(counts: TransitionCounts, most: float) -> TransitionCounts:
     """The same proportions, with a total of at most `most`."""
-    total = sum(map(sum, counts.cells.values()))
+    total = counts.size
     scaled = TransitionCounts()
     if total > 0.0:
         scaled.merge(counts, min(1.0, most / total))
@@ -156,14 +156,24 @@ def _doubted(weights: Sequence[float], prior: Sequence[float]) -> list[float]:
 
 
 def _voice(counts: TransitionCounts, most: float) -> float:
-    total = sum(map(sum, counts.cells.values()))
+    total = counts.size
     return min(1.0, most / total) if total > 0.0 else 0.0
+
+
+def does_err(judge_sd: float | None) -> bool | None:
+    """Whether a judge of a known spread errs; None: not known, or hardly.
+
+    >>> does_err(None), does_err(0.0), does_err(0.08)
+    (None, False, True)
+    """
+    if judge_sd is None or 0.0 < judge_sd < ERRS_FROM:
+        return None
+    return judge_sd > 0.0
 
 
 def start_weights(archetypes: Sequence[Archetype], judge_sd: float | None) -> list[float]:
     """Weights before any run; a known judge's spread rules out what contradicts it."""
-    hardly = judge_sd is None or 0.0 < judge_sd < ERRS_FROM
-    errs = None if hardly or judge_sd is None else judge_sd > 0.0
+    errs = does_err(judge_sd)
     raw = [a.weight if errs is None or errs is bool(a.optimism) else 0.0 for a in archetypes]
     total = sum(raw)
     return [w / total for w in raw]
@@ -201,8 +211,8 @@ class Believer:
         self._archetypes = arithmetic.archetypes
         self._half_life = half_life
         self._fresh: dict[float | None, Mixture] = {}
-        self._contenders: dict[tuple[str, float | None], tuple[float, list[bool]]] = {}
-        self._relatives: dict[tuple[str, float | None], Relatives] = {}
+        self._contenders: dict[tuple[str, bool | None], tuple[float, list[bool]]] = {}
+        self._relatives: dict[tuple[str, bool | None], Relatives] = {}
 
     def believe(
         self, scopes: Scopes, ways: Sequence[str] | None, usual: str, judge_sd: float | None
@@ -285,7 +295,7 @@ class Believer:
             shared, average = self._corrected(mixed, theirs, whole), self._corrected(mixed, all_ways)
             return {way: self._departing(shared, lean(of_model[way], average), mine[way]) for way in ways}
 
-        tried = {way: _size(of_model[way]) for way in ways}
+        tried = {way: of_model[way].size for way in ways}
         return _Seen(weights, {way: own[way] for way in ways}, tried, looks)
 
     def _departing(self, shared: Outlook, factors: Row | None, own: TransitionCounts) -> Outlook:
@@ -301,7 +311,7 @@ class Believer:
         return outlook
 
     def _of_relatives(self, scopes: Scopes, judge_sd: float | None) -> Relatives:
-        key = (scopes.name, judge_sd)
+        key = (scopes.name, does_err(judge_sd))  # the spread itself does not matter here, and is learned anew
         have = self._relatives.get(key)
         if have is None or not have.hold(scopes.everything.runs):
             have = self._relatives[key] = self._ask_relatives(scopes, judge_sd)
@@ -335,7 +345,8 @@ class Believer:
         self, scopes: Scopes, weights: Sequence[float], own: TransitionCounts, judge_sd: float | None
     ) -> list[float]:
         """Weights given the pair's own runs; archetypes that are out of the question are asked again now and then."""
-        runs, firsts, key = scopes.pair.runs, first_scores(scopes.pair), (scopes.name, judge_sd)
+        key = (scopes.name, does_err(judge_sd))
+        runs, firsts = scopes.pair.runs, first_scores(scopes.pair)
         asked, contend = self._contenders.get(key, (-1.0, []))
         if ASK_ALL_EVERY <= asked <= runs < asked + ASK_ALL_EVERY:
             weights = [w if chance else 0.0 for w, chance in zip(weights, contend, strict=True)]
@@ -350,10 +361,6 @@ class Believer:
             weights = start_weights(self._archetypes, judge_sd)
             mixture = self._fresh[judge_sd] = self.arithmetic.mixture(weights, judge_sd)
         return mixture
-
-
-def _size(counts: TransitionCounts) -> float:
-    return sum(map(sum, counts.cells.values()))
 
 
 def siblings_of(scopes: Scopes, ways: Sequence[str] | None) -> TransitionCounts:

@@ -60,6 +60,11 @@ class TransitionCounts:
         """Weight of everything counted in a cell."""
         return sum(self.cells.get(cell, ()))
 
+    @property
+    def size(self) -> float:
+        """Weight of everything counted."""
+        return sum(map(sum, self.cells.values()))
+
     def items(self) -> Iterator[tuple[int, int, float]]:
         """Cell, outcome and weight of every entry that is not zero."""
         for cell, row in self.cells.items():
@@ -76,6 +81,4 @@ class TransitionCounts:
     __hash__ = None  # type: ignore[assignment]  # mutable, so not a key
 
     def __repr__(self) -> str:
-        return (
-            f"TransitionCounts({len(self.cells)} cells, {sum(map(sum, self.cells.values())):g} transitions)"
-        )
+        return f"TransitionCounts({len(self.cells)} cells, {self.size:g} transitions)"

@@ -64,7 +64,7 @@ class ArchetypeTables:
         self, prior: Sequence[float], counts: TransitionCounts, first: Sequence[float], share: float = 1.0
     ) -> list[float]:
         """See `archetypes.posterior_weights`."""
-        voice = voice_of(sum(map(sum, counts.cells.values())) + sum(first), share)
+        voice = voice_of(counts.size + sum(first), share)
         if voice <= 0.0:
             return list(prior)
         likelihood = self.logs @ dense(counts).ravel() + self.first @ np.asarray(first)
