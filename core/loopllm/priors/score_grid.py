@@ -46,9 +46,9 @@ def mean_weights(nodes: Sequence[float], low: float, high: float) -> Weights:
     return tuple(weights.items())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScoreGrid:
-    """Nodes of best scores and where gains from each of them land.
+    """Nodes of best scores and where gains from each of them land; two grids are equal if they are the same object.
 
     Attributes:
         nodes: Best scores, ascending, from 0 to 1.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from loopllm.priors.archetypes import BELIEVABLE, NEGLIGIBLE, UNREACHED, Archetype, voice_of
 from loopllm.priors.counts import WIDTH, Row, TransitionCounts
-from loopllm.priors.run_state import BANDS, CELLS, DEPTHS, FIRST_GAIN, FIRST_STALL, MOMENTA
+from loopllm.priors.run_state import CELLS, DEPTHS, FIRST_GAIN
 from loopllm.priors.tilting import (
     EVENTS,
     FALL_STRENGTH,
@@ -163,50 +163,38 @@ def table_of(outlook: Outlook) -> Array:
 
 
 def corrected(outlook: Outlook, counts: TransitionCounts, strength: float = 1.0) -> TableOutlook:
-    """A belief corrected by a table of counts; see `tilting.Corrected`."""
-    belief, seen = table_of(outlook), dense(counts)
-    visits = seen.sum(axis=1, keepdims=True)
+    """A belief corrected by a table of counts; see `tilting.Corrected`.
+
+    What a ring says is worked out on the cells that were visited; all its cells are multiplied by it in the end.
+    """
+    belief = table_of(outlook)
+    if not counts.cells:
+        return TableOutlook(belief)
+    cells, seen = np.array(list(counts.cells)), np.array(list(counts.cells.values()))
+    visits, here = seen @ _ALL_OUTCOMES, belief[cells]
+    raw = belief.copy()
     for ring in _RINGS:
-        inner, outer = ring.sums(np.concatenate([seen, visits * belief], axis=1))
-        others = outer[ring.outer] - inner
-        belief = _tilted(belief, _factors(others[:, :WIDTH], others[:, WIDTH:], strength)[ring.inner])
-    return TableOutlook(_tilted(belief, _factors(seen, visits * belief, strength)))
+        factors = _ring_factors(ring, cells, np.concatenate([seen, visits * here], axis=1), strength)
+        here = _normalised(here * factors[ring.inner[cells]])
+        raw *= factors[ring.inner]
+    raw[cells] *= _factors(seen, visits * here, strength)
+    return TableOutlook(_normalised(raw))
+
+
+def _ring_factors(ring: _Ring, cells: NDArray[np.intp], told: Array, strength: float) -> Array:
+    """Factors of each of a ring's groups; `told` are counts and expected counts, shape (visited cells, 2 WIDTH)."""
+    group = ring.inner[cells]
+    inner, outer = np.zeros((len(ring.outer), 2 * WIDTH)), np.zeros((ring.larger, 2 * WIDTH))
+    np.add.at(inner, group, told)
+    np.add.at(outer, ring.outer[group], told)
+    others = outer[ring.outer] - inner
+    return _factors(others[:, :WIDTH], others[:, WIDTH:], strength)
 
 
 def leaning(outlook: Outlook, factors: Row | None) -> TableOutlook:
     """A belief leaning by factors; see `ways.Leaning`."""
     table = table_of(outlook)
-    return TableOutlook(table if factors is None else _tilted(table, np.array(factors)))
-
-
-def _by_band(cells: Array) -> Array:
-    sums: Array = cells.reshape(-1, DEPTHS, cells.shape[1]).sum(axis=1)
-    return sums
-
-
-def _by_momentum(bands: Array) -> Array:
-    """Sums per momentum group: the band of exactly 0 apart from the others."""
-    split = bands.reshape(-1, BANDS, bands.shape[1])
-    return np.stack([split[:, 1:].sum(axis=1), split[:, 0]], axis=1).reshape(-1, bands.shape[1])
-
-
-def _by_kind(momenta: Array) -> Array:
-    split = momenta.reshape(-1, 2, momenta.shape[1])
-    return np.add.reduceat(split, (0, 1, FIRST_STALL), axis=0).reshape(-1, momenta.shape[1])
-
-
-def _momenta_and_kinds(cells: Array) -> tuple[Array, Array]:
-    momenta = _by_momentum(_by_band(cells))
-    return momenta, _by_kind(momenta)
-
-
-def _bands_and_momenta(cells: Array) -> tuple[Array, Array]:
-    bands = _by_band(cells)
-    return bands, _by_momentum(bands)
-
-
-def _cells_and_bands(cells: Array) -> tuple[Array, Array]:
-    return cells, _by_band(cells)
+    return TableOutlook(table if factors is None else _normalised(table * np.array(factors)))
 
 
 class _Ring(NamedTuple):
@@ -215,36 +203,40 @@ class _Ring(NamedTuple):
     Attributes:
         inner: Group of each cell.
         outer: Larger group of each group.
-        sums: Sums of the rows of a table per group, and per larger group.
+        larger: Number of larger groups.
     """
 
     inner: NDArray[np.intp]
     outer: NDArray[np.intp]
-    sums: Callable[[Array], tuple[Array, Array]]
+    larger: int
 
 
-_MOMENTUM = np.array([momentum_group(cell) for cell in range(CELLS)])
-_BAND = np.arange(CELLS) // DEPTHS
-_KIND_OF_MOMENTUM = np.array(
-    [kind_group(_MOMENTUM.tolist().index(group)) for group in range(2 * len(MOMENTA))]
-)
+def _ring(inner: Callable[[int], int], outer: Callable[[int], int]) -> _Ring:
+    """The ring of the groups that two functions give each cell."""
+    groups, larger = np.array([inner(cell) for cell in range(CELLS)]), [outer(cell) for cell in range(CELLS)]
+    above = np.zeros(groups.max() + 1, np.intp)
+    above[groups] = larger
+    return _Ring(groups, above, max(larger) + 1)
+
+
+_ALL_OUTCOMES = np.ones((WIDTH, 1))
+_GAINS = np.array([[0.0]] * FIRST_GAIN + [[1.0]] * (WIDTH - FIRST_GAIN))
 _RINGS = (
-    _Ring(_MOMENTUM, _KIND_OF_MOMENTUM, _momenta_and_kinds),
-    _Ring(_BAND, _MOMENTUM[::DEPTHS], _bands_and_momenta),
-    _Ring(np.arange(CELLS), _BAND, _cells_and_bands),
+    _ring(momentum_group, kind_group),
+    _ring(lambda cell: cell // DEPTHS, momentum_group),
+    _ring(lambda cell: cell, lambda cell: cell // DEPTHS),
 )
 
 
-def _tilted(belief: Array, factors: Array) -> Array:
-    raw = belief * factors
-    tilted: Array = raw / raw.sum(axis=1, keepdims=True)
-    return tilted
+def _normalised(raw: Array) -> Array:
+    rows: Array = raw / (raw @ _ALL_OUTCOMES)
+    return rows
 
 
 def _factors(counts: Array, expected: Array, strength: float) -> Array:
     """Factors per row; 1 where nothing was counted."""
     factors = np.ones_like(counts)
-    told = np.flatnonzero(counts.sum(axis=1) > LEAST)
+    told = np.flatnonzero(counts @ _ALL_OUTCOMES > LEAST)
     if len(told):
         factors[told] = _tilt(counts[told], expected[told], strength)
     return factors
@@ -252,19 +244,21 @@ def _factors(counts: Array, expected: Array, strength: float) -> Array:
 
 def _tilt(counts: Array, expected: Array, strength: float) -> Array:
     """See `tilting.tilt`."""
-    total = counts.sum(axis=1)
-    share = np.clip(expected[:, FIRST_GAIN:].sum(axis=1) / total, 1e-6, 1.0 - 1e-6)
-    alpha = strength * np.clip(EVENTS / np.minimum(share, 1.0 - share), LEAST_WORTH, MOST_WORTH)
-    posterior = (counts[:, FIRST_GAIN:].sum(axis=1) + alpha * share) / (total + alpha)
+    total = counts @ _ALL_OUTCOMES
+    share = np.minimum(np.maximum(expected @ _GAINS / total, 1e-6), 1.0 - 1e-6)
+    worth = EVENTS / np.minimum(share, 1.0 - share)
+    alpha = strength * np.minimum(np.maximum(worth, LEAST_WORTH), MOST_WORTH)
+    posterior = (counts @ _GAINS + alpha * share) / (total + alpha)
     falls, rises = (1.0 - posterior) / (1.0 - share), posterior / share
     down = _branch(counts[:, :FIRST_GAIN], expected[:, :FIRST_GAIN], strength * FALL_STRENGTH)
     up = _branch(counts[:, FIRST_GAIN:], expected[:, FIRST_GAIN:], strength * GAIN_STRENGTH)
-    return np.concatenate([falls[:, None] * down, rises[:, None] * up], axis=1)
+    return np.concatenate([falls * down, rises * up], axis=1)
 
 
 def _branch(counts: Array, expected: Array, alpha: float) -> Array:
     """See `tilting.branch`."""
-    n, e = counts.sum(axis=1, keepdims=True), expected.sum(axis=1, keepdims=True)
+    every = np.ones((counts.shape[1], 1))
+    n, e = counts @ every, expected @ every
     none = (n <= LEAST) | (e <= LEAST)
     floor = np.maximum(expected, LEAST * np.where(none, 1.0, e))
     factors = (np.maximum(counts, 0.0) * e / floor + alpha) / (np.where(none, 1.0, n) + alpha)
