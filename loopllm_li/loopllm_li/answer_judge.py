@@ -9,12 +9,13 @@ from loopllm.evaluators import as_evaluator
 from loopllm.results import EvaluationResult
 from loopllm_li.answer_rounds import AnswerAttempt
 from loopllm_li.answers import Answer, Settled
+from loopllm_li.judge_face import JudgeFace
 
 JudgedPart = Callable[[Settled], Any]
 """Picks what is judged out of a response, for example `lambda response: response.metadata["sql_query"]`."""
 
 
-class AnswerJudge:
+class AnswerJudge(JudgeFace):
     """Shows an evaluator `(text, context)` for one run.
 
     The context has `query` (the caller's bundle), `contexts` (texts of the source nodes), `response` (the
@@ -27,8 +28,7 @@ class AnswerJudge:
 
     def __init__(self, evaluator: Any, evaluate_on: JudgedPart | None = None) -> None:
         bound = as_evaluator(evaluator)
-        self.name, self.inline, self.is_async = bound.name, bound.inline, bound.is_async
-        self.test_retest_sd = bound.test_retest_sd
+        super().__init__(bound)
         self._bound = bound
         self._evaluate_on = evaluate_on
         self._previous: str | None = None

@@ -13,6 +13,7 @@ from loopllm.evaluators import as_evaluator
 from loopllm.providers.base import Completion
 from loopllm.providers.deadline import await_within, call_in_thread, call_within
 from loopllm.results import EvaluationResult
+from loopllm_li.judge_face import JudgeFace
 from loopllm_li.model_names import model_name_of
 from loopllm_li.provider import blocks_when_awaited
 from loopllm_li.replies import finish_reason_of, text_of, usage_of
@@ -107,7 +108,7 @@ class ChatFormat:
         return ChatResponse(message=ChatMessage.model_validate(data))
 
 
-class ChatJudge:
+class ChatJudge(JudgeFace):
     """Shows an evaluator the words of a reply; the whole reply is `context["response"]`.
 
     Args:
@@ -116,8 +117,7 @@ class ChatJudge:
 
     def __init__(self, evaluator: Any) -> None:
         bound = as_evaluator(evaluator)
-        self.name, self.inline, self.is_async = bound.name, bound.inline, bound.is_async
-        self.test_retest_sd = bound.test_retest_sd
+        super().__init__(bound)
         self._bound = bound
 
     def evaluate(self, output: ChatResponse, context: Mapping[str, Any] | None = None) -> EvaluationResult:

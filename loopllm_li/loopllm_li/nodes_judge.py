@@ -7,11 +7,12 @@ from typing import Any
 
 from loopllm.evaluators import as_evaluator
 from loopllm.results import EvaluationResult
+from loopllm_li.judge_face import JudgeFace
 from loopllm_li.query_rounds import QueryAttempt, Retrieval
 from loopllm_li.rewriting import same_words
 
 
-class NodesJudge:
+class NodesJudge(JudgeFace):
     """Shows a retrieval evaluator `(nodes, context)` for one run.
 
     The context has `query` (the caller's bundle), `rewrite` (the bundle that was searched for), `previous_nodes` (those
@@ -23,8 +24,7 @@ class NodesJudge:
 
     def __init__(self, evaluator: Any) -> None:
         bound = as_evaluator(evaluator)
-        self.name, self.inline, self.is_async = bound.name, bound.inline, bound.is_async
-        self.test_retest_sd = bound.test_retest_sd
+        super().__init__(bound)
         self._bound = bound
         self._verdicts: dict[str, EvaluationResult] = {}
         self._previous: Retrieval | None = None

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from loopllm.events import DraftJudgedAgain, DraftScored, Finished, LoopEvent
 from loopllm.providers.base import Completion, Provider
 from loopllm.results import EvaluationResult, IterationRecord, OutputT, PromptT
+from loopllm_li.judge_face import JudgeFace
 
 dispatcher = get_dispatcher("loopllm_li")
 
@@ -191,7 +192,7 @@ class SpannedRounds(Generic[PromptT, OutputT]):
         return await self._provider.acomplete(prompt, model, timeout=timeout)
 
 
-class SpannedJudge:
+class SpannedJudge(JudgeFace):
     """An evaluator whose calls are spans, tagged with the round.
 
     Args:
@@ -199,9 +200,8 @@ class SpannedJudge:
     """
 
     def __init__(self, judge: Any) -> None:
+        super().__init__(judge)
         self._judge = judge
-        self.name, self.inline, self.is_async = judge.name, judge.inline, judge.is_async
-        self.test_retest_sd = getattr(judge, "test_retest_sd", None)
 
     def evaluate(self, output: Any, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Ask the evaluator inside a span."""
