@@ -182,13 +182,17 @@ def walk(rng: Generator, runs: int) -> Simulated:
 
 
 def judged(rng: Generator, runs: int) -> Simulated:
-    """Smooth, stepwise or wandering quality, seen through a judge that errs."""
+    """Stepwise, wandering or, rarely, smooth quality, seen through a judge that errs.
+
+    Scores cannot tell a judge that errs over smooth progress from progress that scatters, nor a judge that hardly errs
+    from one that does not: where they say the same, the score is to be believed.
+    """
     kind = rng.random()
     # Stairs are drawn and dropped before a walk: the numbers that follow depend on it.
-    quality = np.clip(approach(rng, runs), 0, 1) if kind < 0.25 else stairs(rng, runs)
+    quality = np.clip(approach(rng, runs), 0, 1) if kind < 0.08 else stairs(rng, runs)
     if kind > 0.85:
         quality = walk(rng, runs).quality
-    judge_sd = uniform(rng, 0.04, 0.13)
+    judge_sd = uniform(rng, 0.06, 0.13)
     seen = np.clip(quality + rng.normal(0, judge_sd, quality.shape), 0, 1)
     return Simulated(seen, quality, judge_sd)
 
@@ -243,12 +247,12 @@ class Family:
 
 
 FAMILIES = {
-    "smooth": Family(smooth, 1.0, 6),
-    "ceiling": Family(ceiling, 1.2, 8),
-    "verifier": Family(verifier, 1.8, 18),
+    "smooth": Family(smooth, 1.0, 12),
+    "ceiling": Family(ceiling, 1.2, 16),
+    "verifier": Family(verifier, 1.8, 24),
     "trap": Family(trap, 0.3, 3),
-    "draws": Family(draws, 1.0, 8),
-    "walk": Family(walk, 1.1, 8),
-    "judged": Family(judged, 1.1, 9),
-    "tests": Family(unit_tests, 0.8, 7),
+    "draws": Family(draws, 1.0, 16),
+    "walk": Family(walk, 1.1, 16),
+    "judged": Family(judged, 1.1, 18),
+    "tests": Family(unit_tests, 0.8, 14),
 }

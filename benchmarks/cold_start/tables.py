@@ -30,7 +30,7 @@ from loopllm.priors.run_state import (
 
 Ints = NDArray[np.int64]
 Reals = NDArray[np.floating]
-"""Counts are kept in single precision (4,500 tables of 7,680 entries); sums within one environment are double."""
+"""Counts of one environment are whole numbers, and kept in single precision."""
 
 WIDTH = len(OUTCOMES)
 FIRST_SCORES = 21

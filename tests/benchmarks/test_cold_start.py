@@ -11,7 +11,8 @@ from benchmarks.cold_start.tables import WIDTH, counted, featurise, smoothed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllm.priors.cold_start import LEAST, decode_row, read_archetypes
+from loopllm.priors.coded_rows import LEAST, decode_row
+from loopllm.priors.cold_start import read_archetypes
 from loopllm.priors.run_state import CELLS, GAIN_EDGES, cell_of, state_of, transitions
 
 RUNS = 25

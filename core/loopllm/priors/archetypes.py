@@ -1,6 +1,6 @@
 """What kinds of loops there are: the prior is a mixture of archetypes, and runs say which.
 
-A pair is taken to be one of a few dozen archetypes (a verifier that says yes or no, diminishing returns, independent
+A pair is taken to be one of some hundred archetypes (a verifier that says yes or no, diminishing returns, independent
 drafts, steps that may lose, a judge that errs, ...), each with a table of probabilities of the outcomes per cell. With
 weights w_h, reach r_h(cell) = visits to the cell per run, and tables p_h,
 
@@ -14,17 +14,18 @@ run itself speak: where it stands already tells archetypes apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log, sqrt
 from operator import mul
 
+from loopllm.priors.coded_rows import CodedRows
 from loopllm.priors.counts import WIDTH, Row, TransitionCounts
 
 FIRST_BINS = 21
 """Bins of the first score: twenty of width 0.05, and exactly 1."""
 
-HALF_VOICE = 60.0
+HALF_VOICE = 120.0
 """N0: transitions after which the likelihood counts half."""
 
 NEGLIGIBLE = 3e-3
@@ -56,7 +57,7 @@ class Archetype:
         first: Probabilities of the bins of the first score.
         reach: Visits per run, by cell; cells that are hardly ever visited are missing.
         optimism: By how much the best observed score exceeds the true quality of that draft: (mean, sd) by cell.
-        decode: Gives the probabilities of the outcomes in a cell of `reach`; asked once per cell.
+        coded: The probabilities of the outcomes in the cells of `reach`.
     """
 
     family: str
@@ -65,7 +66,7 @@ class Archetype:
     first: Sequence[float]
     reach: Mapping[int, float]
     optimism: Mapping[int, tuple[float, float]]
-    decode: Callable[[int], Row]
+    coded: CodedRows
     _rows: dict[int, Row] = field(default_factory=dict[int, Row], repr=False, compare=False)
     _logs: dict[int, Row] = field(default_factory=dict[int, Row], repr=False, compare=False)
 
@@ -73,7 +74,7 @@ class Archetype:
         """Probabilities of the outcomes in a cell of `reach`."""
         row = self._rows.get(cell)
         if row is None:
-            row = self._rows[cell] = self.decode(cell)
+            row = self._rows[cell] = self.coded.row(cell)
         return row
 
     def log_row(self, cell: int) -> Row:
@@ -94,7 +95,7 @@ def log_likelihood(archetype: Archetype, counts: TransitionCounts, first: Sequen
 def voice_of(observations: float, share: float) -> float:
     """tau: what the log likelihood of so many observations counts, `share` of them to be believed.
 
-    >>> voice_of(0.0, 1.0), voice_of(60.0, 1.0), voice_of(60.0, 0.5)
+    >>> voice_of(0.0, 1.0), voice_of(120.0, 1.0), voice_of(120.0, 0.5)
     (0.0, 0.5, 0.3333333333333333)
     """
     return share / (1.0 + share * observations / HALF_VOICE) if observations > 0.0 else 0.0

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loopllm.priors.archetypes import BELIEVABLE, NEGLIGIBLE, UNREACHED, Archetype, voice_of
+from loopllm.priors.coded_rows import CodedRows, level_probabilities
 from loopllm.priors.counts import WIDTH, Row, TransitionCounts
 from loopllm.priors.run_state import CELLS, DEPTHS, FIRST_GAIN
 from loopllm.priors.tilting import (
@@ -52,7 +53,7 @@ class ArchetypeTables:
         for index, archetype in enumerate(archetypes):
             cells = list(archetype.reach)
             self.reach[index, cells] = list(archetype.reach.values())
-            self.rows[index, cells] = [archetype.row(cell) for cell in cells]
+            self.rows[index, cells] = decoded(archetype.coded, cells)
             logs[index, cells] = np.log(self.rows[index, cells])
             if archetype.optimism:
                 self.optimism[:, index, list(archetype.optimism)] = np.array([*archetype.optimism.values()]).T
@@ -132,6 +133,15 @@ class TableMixture:
             family = self._tables.archetypes[index].family
             found[family] = found.get(family, 0.0) + weight
         return found
+
+
+def decoded(coded: CodedRows, cells: Sequence[int]) -> Array:
+    """The rows of some cells, shape (cells, WIDTH); see `coded_rows`."""
+    known = np.zeros(128)
+    for letter, probability in level_probabilities(coded.levels).items():
+        known[ord(letter)] = probability
+    text = "".join([coded.texts[cell] for cell in cells])
+    return _normalised(known[np.frombuffer(text.encode("ascii"), np.uint8)].reshape(len(cells), WIDTH))
 
 
 def dense(counts: TransitionCounts) -> Array:
