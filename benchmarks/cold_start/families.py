@@ -182,16 +182,12 @@ def walk(rng: Generator, runs: int) -> Simulated:
 
 
 def judged(rng: Generator, runs: int) -> Simulated:
-    """Stepwise, wandering or, rarely, smooth quality, seen through a judge that errs.
+    """Stepwise or wandering quality, seen through a judge that errs.
 
     Scores cannot tell a judge that errs over smooth progress from progress that scatters, nor a judge that hardly errs
     from one that does not: where they say the same, the score is to be believed.
     """
-    kind = rng.random()
-    # Stairs are drawn and dropped before a walk: the numbers that follow depend on it.
-    quality = np.clip(approach(rng, runs), 0, 1) if kind < 0.08 else stairs(rng, runs)
-    if kind > 0.85:
-        quality = walk(rng, runs).quality
+    quality = stairs(rng, runs) if rng.random() < 0.85 else walk(rng, runs).quality
     judge_sd = uniform(rng, 0.06, 0.13)
     seen = np.clip(quality + rng.normal(0, judge_sd, quality.shape), 0, 1)
     return Simulated(seen, quality, judge_sd)

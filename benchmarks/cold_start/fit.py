@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from benchmarks.cold_start.families import FAMILIES, Generator
@@ -109,14 +110,11 @@ def family_weights() -> Reals:
     return np.asarray(weights / weights.sum())
 
 
-def simulated(rng: Generator, environments: int, runs: int) -> dict[str, Sample]:
-    """Environments of all families in random order, by family."""
-    found: dict[str, list[Counts]] = {name: [] for name in FAMILIES}
-    names, weights = list(FAMILIES), family_weights()
-    for _ in range(environments):
-        name = names[rng.choice(len(names), p=weights)]
-        found[name].append(counted(FAMILIES[name].simulate(rng, runs)))
-    return {name: stacked(counts) for name, counts in found.items()}
+def simulated(name: str, environments: int, runs: int, seed: int) -> Sample:
+    """Environments of one family; each has random numbers of its own, so that no other depends on how many it takes."""
+    simulate, key = FAMILIES[name].simulate, crc32(name.encode())
+    streams = (np.random.default_rng([seed, key, index]) for index in range(environments))
+    return stacked([counted(simulate(rng, runs)) for rng in streams])
 
 
 def evidence_of_transitions(sample: Sample, rows: Reals) -> Reals:
@@ -184,12 +182,11 @@ def fit(
     environments: int = ENVIRONMENTS, runs: int = RUNS, seed: int = SEED, rounds: int = ROUNDS
 ) -> list[Fitted]:
     """Archetypes of all families; they are clustered apart, so that each keeps its character."""
-    rng = np.random.default_rng(seed)
-    samples = simulated(rng, environments, runs)
     fitted: list[Fitted] = []
     for (name, family), share in zip(FAMILIES.items(), family_weights(), strict=True):
-        clusters, members = clustered(rng, samples[name], family.clusters, rounds)
-        fitted.extend(archetypes_of(name, float(share), runs, samples[name], clusters, members))
+        sample = simulated(name, round(environments * share), runs, seed)
+        clusters, members = clustered(np.random.default_rng(seed), sample, family.clusters, rounds)
+        fitted.extend(archetypes_of(name, float(share), runs, sample, clusters, members))
     return fitted
 
 
