@@ -31,6 +31,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--record", action="store_true", help="ask the embedded model for what is missing")
     parser.add_argument("--replicates", type=int, nargs="+", default=[0], help="which replicates")
+    parser.add_argument(
+        "--orders", type=int, default=1, help="orders of the items, each learned from nothing"
+    )
     parser.add_argument("--items", type=int, default=ITEMS, help="items of each type")
     parser.add_argument("--goal", choices=GOALS, nargs="+", default=list(GOALS))
     parser.add_argument("--arms", nargs="+", choices=[arm.name for arm in ARMS], help="default: all")
@@ -65,7 +68,7 @@ def on_recorded(options: argparse.Namespace) -> dict[str, object]:
     arms = [arm for arm in ARMS if not options.arms or arm.name in options.arms]
     for goal in options.goal:
         missing, given = record.missing, record.given
-        earned = compare(record, goal, arms, options.replicates, options.items)
+        earned = compare(record, goal, arms, options.replicates, options.items, orders=range(options.orders))
         found[goal] = figures(earned)
         runs = len(earned["auto"].utility)
         print(f"\n## {goal}: {GOALS[goal]}, {runs} runs per arm\n")

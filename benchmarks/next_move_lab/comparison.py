@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
@@ -48,14 +49,15 @@ def compare(
     replicates: Iterable[int],
     items: int = ITEMS,
     priors: Callable[[], Any] | None = None,
+    orders: Iterable[int] = (0,),
 ) -> dict[str, Earned]:
-    """Run every arm, with priors of its own, fresh for every replicate."""
+    """Run every arm, with priors of its own, fresh for every replicate and every order of the items."""
     earned = {arm.name: Earned() for arm in arms}
-    for replicate in replicates:
+    for replicate, order in product(replicates, orders):
         sessions = [Session(arm, GOALS[goal], record, replicate, priors and priors()) for arm in arms]
-        for task in all_tasks(items):  # an item goes through all arms, so that a recording may be cut short
-            for session in sessions:
-                earned[session.arm.name].add(session, task)
+        # An item goes through all arms, so that a recording may be cut short.
+        for task, session in product(all_tasks(items, order), sessions):
+            earned[session.arm.name].add(session, task)
     return earned
 
 

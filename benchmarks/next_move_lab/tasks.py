@@ -7,6 +7,7 @@ matter how it is asked again. Prompts and answers are short, so that tens of tho
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from loopllm import EvaluationResult
@@ -150,8 +151,10 @@ KINDS_OF_TASK = ("word range", "given words", "json", "list", "arithmetic")
 ITEMS = 50
 
 
-def all_tasks(items: int = ITEMS) -> Iterator[Task]:
-    """The first `items` items of every type, the types taking turns."""
-    for i in range(items):
-        for make in TYPES:
+def all_tasks(items: int = ITEMS, order: int = 0) -> Iterator[Task]:
+    """The first `items` items of every type, the types taking turns; from order 1 on shuffled within each type."""
+    draw = Random(order)
+    columns = [draw.sample(range(items), items) if order else range(items) for _ in TYPES]
+    for turn in zip(*columns, strict=True):
+        for make, i in zip(TYPES, turn, strict=True):
             yield make(i)

@@ -17,7 +17,7 @@ Between several ways of asking the one that was tried less is hoped to be better
 a factor on the probability of a new best, s_w being what is not known of the logarithm of way w's rate after n_w calls,
 the pair's and its siblings' (optimism in the face of uncertainty: Auer, Cesa-Bianchi & Fischer 2002, Machine Learning
 47:235). It is taken relative to the way that is known best, so that it weighs ways against each other and not going on
-against stopping; it is bounded by exp(z sigma) = 3.3 and ends as the ways become known.
+against stopping; it is bounded by exp(z sigma) = 2.2 and ends as the ways become known.
 
 One run of every plan also goes on where a plan made for one archetype would, drawn with the probability that it is the
 truth (posterior sampling: Thompson 1933, Biometrika 25:285; Osband, Russo & Van Roy 2013, NeurIPS 26): what is
@@ -64,10 +64,10 @@ YES_NO = Curiosity(1.0, 2.5)
 """A verifier that only says no gives no sign that the next call may succeed, and a rule that believes it will not never
 finds out: the first few calls are free. Its runs stand in the same few states, so that this is soon over."""
 
-HOPE = 1.2
+HOPE = 0.8
 """z sigma: logarithm of the factor by which a new best is hoped to be more likely in a way that was never tried."""
 
-WAY_FAMILIAR = 6.0
+WAY_FAMILIAR = 4.0
 """N0: transitions in a way after which its hope has fallen to 0.7 of that."""
 
 
@@ -116,7 +116,7 @@ def hopes(tried: Mapping[str, float]) -> dict[str, float]:
     """By how much more likely than believed a new best is reckoned in each way of asking while learning.
 
     >>> {way: round(factor, 2) for way, factor in hopes({"last": 9.0, "fresh": 0.0}).items()}
-    {'last': 1.0, 'fresh': 1.55}
+    {'last': 1.0, 'fresh': 1.43}
 
     Args:
         tried: Transitions that speak of each way.

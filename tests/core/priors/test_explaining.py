@@ -139,7 +139,7 @@ def test_the_gain_of_the_next_call_is_the_one_that_the_plan_reckons_with():
 
 def test_the_reservation_score_is_where_going_on_and_stopping_are_worth_the_same():
     policy = taught(own=8).policy("t", "m", objective="quality", judge_sd=0.0)
-    for depth, momentum in ((1, 0), (2, 5), (3, 8)):
+    for depth, momentum in ((1, 0), (2, 5), (3, 9)):
         at = policy.reservation_score(depth, momentum)
         assert 0.0 < at < 1.0
         assert policy.plan.going_on(depth, momentum, at) == pytest.approx(at, abs=1e-9)
