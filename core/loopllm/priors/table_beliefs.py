@@ -38,7 +38,7 @@ class ArchetypeTables:
         archetypes: What they were made from.
         rows: Probabilities of the outcomes, shape (archetypes, CELLS, WIDTH).
         reach: Visits per run, shape (archetypes, CELLS).
-        logs: Logarithms of `rows`, shape (archetypes, CELLS * WIDTH).
+        logs: Logarithms of `rows`, shape (archetypes, CELLS, WIDTH).
         first: Logarithms of the probabilities of the first score's bins, shape (archetypes, bins).
         optimism: Mean and sd of best observed score less true quality, shape (2, archetypes, CELLS).
     """
@@ -57,7 +57,7 @@ class ArchetypeTables:
             logs[index, cells] = np.log(self.rows[index, cells])
             if archetype.optimism:
                 self.optimism[:, index, list(archetype.optimism)] = np.array([*archetype.optimism.values()]).T
-        self.logs = logs.reshape(number, -1)
+        self.logs = logs
         self.first = np.log([archetype.first for archetype in archetypes])
         self.judge_sd = np.array([archetype.judge_sd for archetype in archetypes])
 
@@ -68,7 +68,11 @@ class ArchetypeTables:
         voice = voice_of(counts.size + sum(first), share)
         if voice <= 0.0:
             return list(prior)
-        likelihood = self.logs @ dense(counts).ravel() + self.first @ np.asarray(first)
+        likelihood = self.first @ np.asarray(first)
+        if counts.cells:
+            # Not as a product of matrices, which would wake a thread on every core for so little.
+            cells, seen = list(counts.cells), list(counts.cells.values())
+            likelihood += np.einsum("aco,co->a", self.logs[:, cells], seen)
         weights = np.asarray(prior)
         possible = weights > 0.0
         logs = np.log(weights, where=possible, out=np.full(len(weights), -np.inf)) + voice * likelihood
@@ -142,14 +146,6 @@ def decoded(coded: CodedRows, cells: Sequence[int]) -> Array:
         known[ord(letter)] = probability
     text = "".join([coded.texts[cell] for cell in cells])
     return _normalised(known[np.frombuffer(text.encode("ascii"), np.uint8)].reshape(len(cells), WIDTH))
-
-
-def dense(counts: TransitionCounts) -> Array:
-    """Counts as a table."""
-    table = np.zeros((CELLS, WIDTH))
-    if counts.cells:
-        table[list(counts.cells)] = list(counts.cells.values())
-    return table
 
 
 class TableOutlook:
