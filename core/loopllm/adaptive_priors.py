@@ -237,8 +237,7 @@ class AdaptivePriors(PriorsReading):
         named = None if ways is None else tuple(ways)
         wanted = (objective, quality_threshold, call_cost, max_iterations)
         request = PlanRequest(task_type, model_id, *wanted, named, judge_sd, explore)
-        given = continue_probability_threshold
-        least = self.continue_probability_threshold if given is None else checked_chance(given)
+        least = self._least_probability(continue_probability_threshold)
         with self._lock:
             self._refresh()
             self._asked[self._keys(task_type, model_id)[0]] = request

@@ -62,6 +62,10 @@ class PriorsReading(ABC):
     def _twin(self, pairs: Iterable[tuple[str, str]]) -> Self:
         """Priors in memory that know the same of some pairs, and of their relatives."""
 
+    def _least_probability(self, given: float | None) -> float:
+        """The chance of a new best below which a run stops: the one that is given, or that of these priors."""
+        return self.continue_probability_threshold if given is None else checked_chance(given)
+
     def should_continue(
         self,
         task_type: str,
@@ -83,8 +87,7 @@ class PriorsReading(ABC):
         """
         scores = complete_scores(current_iteration, current_score, scores_so_far)
         check_scores(scores)
-        given = continue_probability_threshold
-        least = self.continue_probability_threshold if given is None else checked_chance(given)
+        least = self._least_probability(continue_probability_threshold)
         request = PlanRequest(task_type, model_id, objective, quality_threshold, call_cost, max_iterations)
         with self._lock:
             runs = self._read(task_type, model_id).runs

@@ -27,21 +27,19 @@ class AnswerJudge(JudgeFace):
     """
 
     def __init__(self, evaluator: Any, evaluate_on: JudgedPart | None = None) -> None:
-        bound = as_evaluator(evaluator)
-        super().__init__(bound)
-        self._bound = bound
+        super().__init__(as_evaluator(evaluator))
         self._evaluate_on = evaluate_on
         self._previous: str | None = None
 
     def evaluate(self, output: Answer, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Score the answer of a round, blocking."""
-        verdict = self._bound.evaluate(self._judged(output), self._facts(output, context))
+        verdict = self._judge.evaluate(self._judged(output), self._facts(output, context))
         self._previous = output.text
         return verdict
 
     async def aevaluate(self, output: Answer, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Score the answer of a round without blocking the event loop."""
-        verdict = await self._bound.aevaluate(self._judged(output), self._facts(output, context))
+        verdict = await self._judge.aevaluate(self._judged(output), self._facts(output, context))
         self._previous = output.text
         return verdict
 

@@ -116,19 +116,17 @@ class ChatJudge(JudgeFace):
     """
 
     def __init__(self, evaluator: Any) -> None:
-        bound = as_evaluator(evaluator)
-        super().__init__(bound)
-        self._bound = bound
+        super().__init__(as_evaluator(evaluator))
 
     def evaluate(self, output: ChatResponse, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Score a reply, blocking."""
-        return self._bound.evaluate(text_of(output), _facts(output, context))
+        return self._judge.evaluate(text_of(output), _facts(output, context))
 
     async def aevaluate(
         self, output: ChatResponse, context: Mapping[str, Any] | None = None
     ) -> EvaluationResult:
         """Score a reply without blocking the event loop."""
-        return await self._bound.aevaluate(text_of(output), _facts(output, context))
+        return await self._judge.aevaluate(text_of(output), _facts(output, context))
 
 
 def _facts(output: ChatResponse, context: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from loopllm.results import EvaluationResult
+
+
+class Judge(Protocol):
+    """An evaluator with the face of a bound one; see `loopllm.evaluators.as_evaluator`."""
+
+    name: str
+    inline: bool
+    waits: bool
+    is_async: bool
+    test_retest_sd: float | None
+
+    def evaluate(self, output: Any, context: Mapping[str, Any] | None = None) -> EvaluationResult:
+        """Score an output, blocking."""
+        ...
+
+    async def aevaluate(self, output: Any, context: Mapping[str, Any] | None = None) -> EvaluationResult:
+        """Score an output without blocking the event loop."""
+        ...
 
 
 class JudgeFace:
-    """Has the face of the evaluator that it wraps.
+    """Has the face of the evaluator that it wraps, and keeps it as `_judge`.
 
     Attributes:
         name: See `loopllm.evaluators.as_evaluator`, like the others.
@@ -19,9 +40,10 @@ class JudgeFace:
         judge: The evaluator.
     """
 
-    def __init__(self, judge: Any) -> None:
-        self.name: str = judge.name
-        self.inline: bool = judge.inline
-        self.waits: bool = judge.waits
-        self.is_async: bool = judge.is_async
-        self.test_retest_sd: float | None = judge.test_retest_sd
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self.name = judge.name
+        self.inline = judge.inline
+        self.waits = judge.waits
+        self.is_async = judge.is_async
+        self.test_retest_sd = judge.test_retest_sd

@@ -23,16 +23,14 @@ class NodesJudge(JudgeFace):
     """
 
     def __init__(self, evaluator: Any) -> None:
-        bound = as_evaluator(evaluator)
-        super().__init__(bound)
-        self._bound = bound
+        super().__init__(as_evaluator(evaluator))
         self._verdicts: dict[str, EvaluationResult] = {}
         self._previous: Retrieval | None = None
 
     def evaluate(self, output: Retrieval, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Score the nodes of a round, blocking."""
         known = self._known(output, context)
-        verdict = known or self._bound.evaluate(list(output.nodes), self._facts(output, context))
+        verdict = known or self._judge.evaluate(list(output.nodes), self._facts(output, context))
         return self._note(output, verdict)
 
     async def aevaluate(
@@ -40,7 +38,7 @@ class NodesJudge(JudgeFace):
     ) -> EvaluationResult:
         """Score the nodes of a round without blocking the event loop."""
         known = self._known(output, context)
-        verdict = known or await self._bound.aevaluate(list(output.nodes), self._facts(output, context))
+        verdict = known or await self._judge.aevaluate(list(output.nodes), self._facts(output, context))
         return self._note(output, verdict)
 
     def _known(self, output: Retrieval, context: Mapping[str, Any] | None) -> EvaluationResult | None:

@@ -199,10 +199,6 @@ class SpannedJudge(JudgeFace):
         judge: The evaluator of one run.
     """
 
-    def __init__(self, judge: Any) -> None:
-        super().__init__(judge)
-        self._judge = judge
-
     def evaluate(self, output: Any, context: Mapping[str, Any] | None = None) -> EvaluationResult:
         """Ask the evaluator inside a span."""
         if not listened():
@@ -226,9 +222,7 @@ class SpannedJudge(JudgeFace):
         return await self._aplain(output, context)
 
     def _plain(self, output: Any, context: Mapping[str, Any] | None) -> EvaluationResult:
-        result: EvaluationResult = self._judge.evaluate(output, context)
-        return result
+        return self._judge.evaluate(output, context)
 
     async def _aplain(self, output: Any, context: Mapping[str, Any] | None) -> EvaluationResult:
-        result: EvaluationResult = await self._judge.aevaluate(output, context)
-        return result
+        return await self._judge.aevaluate(output, context)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from loopllm.priors.archetypes import FIRST_BINS, first_bin
+from loopllm.priors.archetypes import first_bin
+from loopllm.priors.beliefs import first_scores
 from loopllm.priors.intervals import MASS
 from loopllm.priors.run_state import FIRST_GAIN, PERFECT, RunState, next_momentum, split_cell
 from loopllm.priors.score_grid import ScoreGrid, score_grid
@@ -43,7 +44,7 @@ class ScoreForecast:
 
 def first_standing(statistics: Statistics, grid: ScoreGrid) -> Standing:
     """Distribution of the first scores over the nodes, from their bins, with the mean that was seen."""
-    bins = [statistics.get(f"s/first/{b}") for b in range(FIRST_BINS)]
+    bins = first_scores(statistics)
     mean = statistics.get("d/1/score") / max(statistics.get("d/1/n"), 1.0)
     if sum(bins) <= 0.0:  # a store of an older version kept no bins
         bins[first_bin(mean)] = 1.0
