@@ -2,7 +2,7 @@
 
 Rule 1: a deadline ends the call even where the model knows no timeouts: the blocking call then runs in a thread that
 sees the caller's context, the awaited one is cancelled.
-Rule 2: a draft that the rest of the chain cannot read is a bad answer, not a failed call.
+Rule 2: a draft that the rest of the chain, or the model's own client, cannot read is a bad answer, not a failed call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loopllm.providers.deadline import call_within
 from loopllm_lc.anatomy import Anatomy
 from loopllm_lc.drafts import Draft
 from loopllm_lc.handoff import Handoff
-from loopllm_lc.replies import added_up, finish_reason_of, merge_chunks, whole
+from loopllm_lc.replies import added_up, finish_reason_of, merge_chunks, reply_in, whole
 from loopllm_lc.scope import Scope
 from loopllm_lc.usage import sum_usage, usage_of
 
@@ -82,10 +82,13 @@ class Asker:
     def _draft(self, prompt: Any) -> Draft:
         config = self._scope.child(f"loopllm:iteration:{self.iteration}")
         asked, tail = self._parts.asked, self._parts.tail
-        if self._recording:
-            draft = self._recorded(list(asked.stream(prompt, config, **self._kwargs)))
-        else:
-            draft = self._replied(asked.invoke(prompt, config, **self._kwargs))
+        try:
+            if self._recording:
+                draft = self._recorded(list(asked.stream(prompt, config, **self._kwargs)))
+            else:
+                draft = self._replied(asked.invoke(prompt, config, **self._kwargs))
+        except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
+            return self._withheld(error)
         if tail is None:
             return draft
         try:
@@ -96,11 +99,14 @@ class Asker:
     async def _adraft(self, prompt: Any) -> Draft:
         config = self._scope.child(f"loopllm:iteration:{self.iteration}")
         asked, tail = self._parts.asked, self._parts.tail
-        if self._recording:
-            chunks = [chunk async for chunk in asked.astream(prompt, config, **self._kwargs)]
-            draft = self._recorded(chunks)
-        else:
-            draft = self._replied(await asked.ainvoke(prompt, config, **self._kwargs))
+        try:
+            if self._recording:
+                chunks = [chunk async for chunk in asked.astream(prompt, config, **self._kwargs)]
+                draft = self._recorded(chunks)
+            else:
+                draft = self._replied(await asked.ainvoke(prompt, config, **self._kwargs))
+        except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
+            return self._withheld(error)
         if tail is None:
             return draft
         try:
@@ -114,6 +120,13 @@ class Asker:
         message = self._with_own_id(whole(reply))
         self.usages.append(getattr(message, "usage_metadata", None))
         return Draft(message, message)
+
+    def _withheld(self, error: Exception) -> Draft:
+        """Return the draft that the model's client would not hand over, since it was cut off; or raise `error`."""
+        reply = reply_in(error)
+        if reply is None:
+            raise error
+        return Draft(None, self._replied(reply).message, error)
 
     def _recorded(self, chunks: Sequence[Any]) -> Draft:
         if not chunks or not all(isinstance(chunk, AIMessageChunk) for chunk in chunks):

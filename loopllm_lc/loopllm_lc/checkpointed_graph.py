@@ -241,7 +241,7 @@ class _Nodes:
 
 def read_by(tail: Runnable[Any, Any] | None, draft: Draft) -> Draft:
     """Return the draft as what follows the model reads it."""
-    if tail is None:
+    if tail is None or draft.error is not None:
         return draft
     try:
         return Draft(tail.invoke(draft.message), draft.message)
@@ -251,7 +251,7 @@ def read_by(tail: Runnable[Any, Any] | None, draft: Draft) -> Draft:
 
 async def aread_by(tail: Runnable[Any, Any] | None, draft: Draft) -> Draft:
     """Return the draft as what follows the model reads it, without blocking the event loop."""
-    if tail is None:
+    if tail is None or draft.error is not None:
         return draft
     try:
         return Draft(await tail.ainvoke(draft.message), draft.message)

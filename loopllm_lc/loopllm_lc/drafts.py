@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from loopllm_lc.replies import text_of
+from loopllm_lc.replies import is_cut_off, text_of
 
 _RAW_TRIPLE = frozenset({"raw", "parsed", "parsing_error"})
 
@@ -46,6 +46,8 @@ class Draft:
         """Why there is nothing to judge, in words for the model; empty when there is."""
         is_triple = is_raw_triple(self.value)
         error = self.value.get("parsing_error") if is_triple else self.error
+        if error is not None and is_cut_off(self.message):
+            return "the answer was cut off at its token limit and could not be read: give a shorter one"
         if error is not None:
             return f"the answer could not be read: {one_line(error)}"
         if (self.value["parsed"] if is_triple else self.value) is not None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, BaseMessageChunk
-from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
 from langchain_core.messages.utils import message_chunk_to_message
 
 _REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 _REFUSALS = frozenset({"refusal", "content_filter", "safety"})
+_CUT_OFF = frozenset({"length", "max_tokens"})
 
 
 def text_of(value: Any) -> str:
@@ -47,6 +48,42 @@ def is_refusal(message: Any) -> bool:
         return True
     blocks = message.content if isinstance(message.content, list) else []
     return any(isinstance(block, Mapping) and block.get("type") == "refusal" for block in blocks)
+
+
+def is_cut_off(message: Any) -> bool:
+    """Return True when the provider says that the reply ended at its token limit.
+
+    >>> is_cut_off(AIMessage("Alice is", response_metadata={"finish_reason": "length"}))
+    True
+    """
+    return (finish_reason_of(message) or "").lower() in _CUT_OFF
+
+
+def reply_in(error: Exception) -> AIMessage | None:
+    """Return the reply that a client would not hand over since its token limit cut it off, or None.
+
+    OpenAI's client raises `LengthFinishReasonError` where a structure was asked for, and keeps the paid completion in
+    it. It is known by what it carries: the client is no dependency of this package.
+    """
+    choices = getattr(getattr(error, "completion", None), "choices", None)
+    if not choices:
+        return None
+    completion: Any = error.completion  # type: ignore[attr-defined]
+    return AIMessage(
+        choices[0].message.content or "",
+        usage_metadata=_counted(completion.usage),
+        response_metadata={"finish_reason": choices[0].finish_reason, "model_name": completion.model},
+    )
+
+
+def _counted(usage: Any) -> UsageMetadata | None:
+    if usage is None:
+        return None
+    return UsageMetadata(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+    )
 
 
 def calls_tools(message: Any) -> bool:

@@ -12,6 +12,10 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from openai import LengthFinishReasonError
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice
 from pydantic import Field
 
 
@@ -167,6 +171,25 @@ def scripted() -> Callable[..., ScriptedModel]:
 
     def make(*replies: Any, **settings: Any) -> ScriptedModel:
         return ScriptedModel(replies=list(replies), **settings)
+
+    return make
+
+
+@pytest.fixture
+def cut_off() -> Callable[[str], Exception]:
+    """Make the error with which OpenAI's client withholds an answer that ended at its token limit."""
+
+    def make(text: str) -> Exception:
+        choice = Choice(
+            finish_reason="length",
+            index=0,
+            message=ChatCompletionMessage(role="assistant", content=text),
+        )
+        usage = CompletionUsage(completion_tokens=50, prompt_tokens=48, total_tokens=98)
+        completion = ChatCompletion(
+            id="1", choices=[choice], created=0, model="small", object="chat.completion", usage=usage
+        )
+        return LengthFinishReasonError(completion=completion)
 
     return make
 

@@ -126,6 +126,17 @@ async def test_a_chain_no_draft_of_which_can_be_read_fails_with_the_parsers_erro
 
 
 @HOW
+async def test_an_answer_its_client_withholds_since_it_was_cut_off_is_a_deficiency(
+    scripted: Any, cut_off: Any, how: Any
+) -> None:
+    model = scripted(cut_off('{"name": "Al'), '{"name": "Al", "age": 9}')
+    chain = ChatPromptTemplate.from_template("{x}") | model | PydanticOutputParser(pydantic_object=Person)
+    state = await run(loop_graph(chain).compile(checkpointer=InMemorySaver()), how, {"input": {"x": "Who?"}})
+    assert state["output"] == Person(name="Al", age=9)
+    assert "cut off" in model.seen[1][-1].text
+
+
+@HOW
 async def test_a_draft_that_calls_tools_leaves_the_graph_at_once(scripted: Any, how: Any) -> None:
     """T24."""
     calls = AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])

@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser, StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.runnables import RunnableLambda
+from openai import LengthFinishReasonError
 from pydantic import BaseModel, ValidationError
 
 from loopllm import (
@@ -174,6 +175,39 @@ async def test_an_answer_the_parser_cannot_read_is_a_deficiency_the_model_hears_
     )
     assert "could not be read" in model.seen[1][-1].text
     assert "age" in model.seen[2][-1].text
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+async def test_an_answer_its_client_withholds_since_it_was_cut_off_is_a_deficiency(
+    scripted: Any, cut_off: Any, recorder: Any, how: Any
+) -> None:
+    model = scripted(cut_off('{"name": "Al'), '{"name": "Al", "age": 9}')
+    looped = LoopedRunnable(bound=PROMPT | model | PydanticOutputParser(pydantic_object=Person))
+    given: Any = {"x": "Who?"}
+    config: Any = {"callbacks": [recorder]}
+    if how.endswith("invoke"):
+        person = looped.invoke(given, config) if how == "invoke" else await looped.ainvoke(given, config)
+    elif how == "stream":
+        *_, person = looped.stream(given, config)
+    else:
+        *_, person = [piece async for piece in looped.astream(given, config)]
+    assert person == Person(name="Al", age=9)
+    assert "cut off" in model.seen[1][-1].text
+    assert recorder.events[-1][1]["trajectory"] == [0.0, 1.0]
+
+
+def test_what_a_withheld_answer_cost_is_counted(scripted: Any, cut_off: Any) -> None:
+    message = LoopedRunnable(bound=scripted(cut_off("Al"), "yes"), evaluator=lambda text: 1.0).invoke("Who?")
+    assert message.usage_metadata["total_tokens"] == 98 + 15
+
+
+def test_when_every_answer_was_cut_off_the_clients_error_says_how_many(scripted: Any, cut_off: Any) -> None:
+    looped = LoopedRunnable(
+        bound=scripted(cut_off("Al")).with_structured_output(Person), config=LoopConfig(max_iterations=2)
+    )
+    with pytest.raises(LengthFinishReasonError) as caught:
+        looped.invoke("Who?")
+    assert "none of 2 drafts" in caught.value.__notes__[0]
 
 
 def test_a_chain_that_ends_in_a_parser_needs_no_evaluator(scripted: Any) -> None:

@@ -154,6 +154,16 @@ async def test_a_structure_by_provider_is_repaired_instead_of_raising_at_once(
 
 
 @HOW
+async def test_a_structure_its_client_withholds_since_it_was_cut_off_is_asked_for_again(
+    scripted: Any, cut_off: Any, how: Any
+) -> None:
+    model = scripted(cut_off('{"name": "Al'), '{"name": "Al", "age": 9}')
+    agent = create_agent(model, response_format=ProviderStrategy(Person), middleware=[LoopMiddleware()])
+    assert (await run(agent, how))["structured_response"] == Person(name="Al", age=9)
+    assert "cut off" in model.seen[1][-1].text
+
+
+@HOW
 async def test_an_evaluator_judges_the_parsed_structure(scripted: Any, how: Any) -> None:
     ages = [calling("Person", {"name": "Al", "age": age}, str(age)) for age in (8, 9)]
     middleware = LoopMiddleware(lambda person: 1.0 if person.age == 9 else 0.2)

@@ -9,6 +9,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from openai import LengthFinishReasonError
 from pydantic import BaseModel
 
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM, as_provider
@@ -91,6 +92,17 @@ def test_a_structure_that_a_weak_model_misses_is_repaired_or_named(local_chat: A
         {"callbacks": [recorder]},
     )
     assert isinstance(person, Person)
+
+
+@pytest.mark.parametrize("how", ["invoke", "stream"])
+def test_a_structure_too_long_for_its_token_limit_uses_up_the_budget_and_says_so(
+    local_chat: Any, how: Any
+) -> None:
+    structured = local_chat(max_tokens=4).with_structured_output(Person, method="json_schema")
+    looped = LoopedRunnable(bound=structured, config=CONFIG.model_copy(update={"max_iterations": 2}))
+    with pytest.raises(LengthFinishReasonError) as caught:
+        list(looped.stream("Who is Alice?")) if how == "stream" else looped.invoke("Who is Alice?")
+    assert "none of 2 drafts" in caught.value.__notes__[0]
 
 
 async def test_an_agent_refines_its_answer(local_chat: Any) -> None:
