@@ -16,14 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 from operator import mul
 
 from loopllm.priors.coded_rows import CodedRows
 from loopllm.priors.counts import WIDTH, Row, TransitionCounts
-
-FIRST_BINS = 21
-"""Bins of the first score: twenty of width 0.05, and exactly 1."""
 
 HALF_VOICE = 120.0
 """N0: transitions after which the likelihood counts half."""
@@ -35,15 +32,6 @@ BELIEVABLE = 0.02
 """Probability from which on a judge that errs is reckoned with."""
 
 UNREACHED = log(1.0 / WIDTH)
-
-
-def first_bin(score: float) -> int:
-    """Bin of a first score.
-
-    >>> first_bin(0.0), first_bin(0.999), first_bin(1.0)
-    (0, 19, 20)
-    """
-    return FIRST_BINS - 1 if score >= 1.0 else int(score * (FIRST_BINS - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +89,18 @@ def voice_of(observations: float, share: float) -> float:
     return share / (1.0 + share * observations / HALF_VOICE) if observations > 0.0 else 0.0
 
 
-def posterior_weights(
-    archetypes: Sequence[Archetype],
-    prior: Sequence[float],
-    counts: TransitionCounts,
-    first: Sequence[float],
-    share: float = 1.0,
-) -> list[float]:
+def posterior_weights(prior: Sequence[float], told: Sequence[float], voice: float) -> list[float]:
     """Weights of the archetypes given what was seen; they sum to 1.
 
+    >>> [round(weight, 3) for weight in posterior_weights([0.5, 0.5], [0.0, -2.0], 0.5)]
+    [0.731, 0.269]
+
     Args:
-        archetypes: The kinds of loops.
-        prior: Their weights before.
-        counts: Transitions.
-        first: Number of first scores in each bin.
-        share: Part of the observations to believe, for runs of other pairs.
+        prior: Their weights before; 0 rules one out.
+        told: Log likelihood of what was seen, by archetype.
+        voice: What it counts, see `voice_of`.
     """
-    voice = voice_of(counts.size + sum(first), share)
-    if voice <= 0.0:
-        return list(prior)
-    logs = [
-        log(w) + voice * log_likelihood(a, counts, first) if w > 0.0 else -1e300
-        for a, w in zip(archetypes, prior, strict=True)
-    ]
+    logs = [log(w) + voice * value if w > 0.0 else -inf for w, value in zip(prior, told, strict=True)]
     top = max(logs)
     raw = [exp(value - top) for value in logs]
     total = sum(raw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from loopllm.priors.archetypes import Archetype, ArchetypeMixture, posterior_weights
+from loopllm.priors.archetypes import Archetype, ArchetypeMixture, log_likelihood
 from loopllm.priors.counts import Row, TransitionCounts
 from loopllm.priors.exploration import Price
 from loopllm.priors.planner import Plan, StopValue, make_plan
@@ -43,10 +43,8 @@ class Arithmetic(Protocol):
         """The kinds of loops."""
         ...
 
-    def posterior_weights(
-        self, prior: Sequence[float], counts: TransitionCounts, first: Sequence[float], share: float = 1.0
-    ) -> list[float]:
-        """Weights of the archetypes given what was seen; see `archetypes.posterior_weights`."""
+    def log_likelihoods(self, counts: TransitionCounts, first: Sequence[float]) -> Sequence[float]:
+        """Log likelihood of transitions and of binned first scores, by archetype; see `archetypes.log_likelihood`."""
         ...
 
     def mixture(self, weights: Sequence[float], judge_sd: float | None) -> Mixture:
@@ -87,11 +85,9 @@ class CellByCell:
     def __init__(self, archetypes: Sequence[Archetype]) -> None:
         self.archetypes = archetypes
 
-    def posterior_weights(
-        self, prior: Sequence[float], counts: TransitionCounts, first: Sequence[float], share: float = 1.0
-    ) -> list[float]:
-        """See `archetypes.posterior_weights`."""
-        return posterior_weights(self.archetypes, prior, counts, first, share)
+    def log_likelihoods(self, counts: TransitionCounts, first: Sequence[float]) -> Sequence[float]:
+        """See `archetypes.log_likelihood`."""
+        return [log_likelihood(archetype, counts, first) for archetype in self.archetypes]
 
     def mixture(self, weights: Sequence[float], judge_sd: float | None) -> Mixture:
         """See `archetypes.ArchetypeMixture`."""

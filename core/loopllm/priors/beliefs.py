@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from loopllm.priors.archetypes import FIRST_BINS, Archetype
+from loopllm.priors.archetypes import Archetype, posterior_weights, voice_of
 from loopllm.priors.arithmetic import Arithmetic, Mixture
 from loopllm.priors.counts import Row, TransitionCounts
-from loopllm.priors.forgetting import Trust, constancy, faded, trust_of
+from loopllm.priors.forgetting import faded, first_scores
+from loopllm.priors.own_runs import OwnRuns, OwnRunsReader
 from loopllm.priors.statistics import Statistics
 from loopllm.priors.tilting import Outlook
 from loopllm.priors.ways import OWN_STRENGTH, TWINS, lean, with_twin
@@ -39,11 +40,6 @@ DOUBT = 0.1
 RELATIVES_GROWTH = 0.1
 """Part by which the runs of all pairs may grow before the relatives are asked again."""
 
-ASK_ALL_EVERY = 16.0
-"""Runs between two times that all archetypes are weighed; in between only those that have a chance."""
-
-OUT_OF_THE_QUESTION = 1e-7
-
 ERRS_FROM = 0.03
 """A judge's spread from which archetypes whose judge does not err are ruled out; below, they may be the nearer ones."""
 
@@ -53,8 +49,6 @@ BELIEF_WEIGHT = 6.0
 SUPPOSED = 0.95
 """Weight of an archetype that is taken for the truth for once; the rest covers the cells that it does not."""
 
-FOREVER = float("inf")
-
 Tables = Sequence[TransitionCounts]
 
 
@@ -63,13 +57,11 @@ class _Seen:
     """What the runs say, before the archetypes are mixed.
 
     Attributes:
-        weights: Weights of the archetypes.
         counts: The pair's own transitions, faded, by way of asking.
         tried: Transitions that speak of each way of asking; empty when there is no choice.
         looks: The outlooks, given a mixture of the archetypes.
     """
 
-    weights: Sequence[float]
     counts: Mapping[str, TransitionCounts]
     tried: Mapping[str, float]
     looks: Callable[[Mixture], Mapping[str, Outlook]]
@@ -94,7 +86,7 @@ class Beliefs:
         outlooks: Probabilities of the outcomes per cell, by way of asking.
         mixture: The archetypes behind them.
         counts: The pair's own transitions, faded, by way of asking.
-        first_scores: Number of the pair's first scores per bin.
+        first_scores: Number of the pair's first scores per bin, faded.
         tried: Transitions that speak of each way of asking; empty when there is no choice.
         weights: Weights of the archetypes.
         arithmetic: How they were worked out.
@@ -125,11 +117,6 @@ class Beliefs:
         supposed = [(1.0 - SUPPOSED) * weight for weight in self.weights]
         supposed[index] += SUPPOSED
         return self.under(supposed)
-
-
-def first_scores(statistics: Statistics) -> list[float]:
-    """Number of first scores per bin."""
-    return [statistics.get(f"s/first/{b}") for b in range(FIRST_BINS)]
 
 
 def capped(counts: TransitionCounts, most: float) -> TransitionCounts:
@@ -209,9 +196,8 @@ class Believer:
     def __init__(self, arithmetic: Arithmetic, half_life: float) -> None:
         self.arithmetic = arithmetic
         self._archetypes = arithmetic.archetypes
-        self._half_life = half_life
+        self._own = OwnRunsReader(arithmetic, half_life)
         self._fresh: dict[float | None, Mixture] = {}
-        self._contenders: dict[tuple[str, bool | None], tuple[float, list[bool]]] = {}
         self._relatives: dict[tuple[str, bool | None], Relatives] = {}
 
     def believe(
@@ -225,78 +211,75 @@ class Believer:
             usual: Name of the only way then.
             judge_sd: The judge's test-retest spread if it is stated.
         """
-        seen = self._nothing(ways or (usual,), judge_sd)
+        start = start_weights(self._archetypes, judge_sd)
+        own = self._own.read(scopes.name, scopes.pair, start)
         if scopes.everything.runs > 0.0 or scopes.pair.runs > 0.0:
-            seen = self._seen(scopes, ways, usual, judge_sd)
-            mixture = self.arithmetic.mixture(seen.weights, judge_sd)
+            relatives = self._of_relatives(scopes, judge_sd)
+            weights = own.weights(relatives.weights)
+            seen = self._seen(scopes, own, relatives, ways, usual)
+            mixture = self.arithmetic.mixture(weights, judge_sd)
         else:
-            mixture = self._without_runs(judge_sd)
+            weights, seen, mixture = start, self._nothing(ways or (usual,)), self._without_runs(judge_sd)
         return Beliefs(
             outlooks=seen.looks(mixture),
             mixture=mixture,
             counts=seen.counts,
-            first_scores=first_scores(scopes.pair),
+            first_scores=own.first_scores,
             tried=seen.tried,
-            weights=seen.weights,
+            weights=weights,
             arithmetic=self.arithmetic,
             under=lambda supposed: seen.looks(self.arithmetic.mixture(supposed, judge_sd)),
         )
 
-    def _nothing(self, ways: Sequence[str], judge_sd: float | None) -> _Seen:
+    def _nothing(self, ways: Sequence[str]) -> _Seen:
         return _Seen(
-            start_weights(self._archetypes, judge_sd),
             {way: TransitionCounts() for way in ways},
             dict.fromkeys(ways, 0.0),
             lambda mixed: dict.fromkeys(ways, mixed),
         )
 
-    def _seen(self, scopes: Scopes, ways: Sequence[str] | None, usual: str, judge_sd: float | None) -> _Seen:
+    def _seen(
+        self, scopes: Scopes, own: OwnRuns, relatives: Relatives, ways: Sequence[str] | None, usual: str
+    ) -> _Seen:
         """What the runs say."""
-        trust = trust_of(scopes.pair, self._half_life)
-        own = faded(scopes.pair, self._half_life, None, trust)
-        relatives = self._of_relatives(scopes, judge_sd)
-        weights = self._told_by_own(scopes, relatives.weights, own, judge_sd)
         # Where this pair changed, what its relatives did before is in doubt as well.
-        theirs = capped(relatives.siblings, SIBLINGS_COUNT * constancy(trust))
+        theirs = capped(relatives.siblings, SIBLINGS_COUNT * own.constancy)
         if ways is None:
-            tables: Tables = (theirs, own)
-            return _Seen(weights, {usual: own}, {}, lambda mixed: {usual: self._corrected(mixed, *tables)})
+            tables: Tables = (theirs, own.counts)
+            return _Seen({usual: own.counts}, {}, lambda mixed: {usual: self._corrected(mixed, *tables)})
         if len(ways) == 1:
-            tables, way = self._of_one_way(scopes, ways[0], trust), ways[0]
-            return _Seen(weights, {way: tables[-1]}, {}, lambda mixed: {way: self._corrected(mixed, *tables)})
-        return self._by_way(scopes, ways, trust, weights, relatives.siblings, theirs)
+            tables, way = self._of_one_way(scopes, ways[0], own), ways[0]
+            return _Seen({way: tables[-1]}, {}, lambda mixed: {way: self._corrected(mixed, *tables)})
+        return self._by_way(scopes, ways, own, relatives.siblings, theirs)
 
-    def _of_one_way(self, scopes: Scopes, way: str, trust: Trust) -> Tables:
+    def _of_one_way(self, scopes: Scopes, way: str, own: OwnRuns) -> Tables:
         others = {w for _, w in scopes.pair.layers} - {way}
-        rest = faded(scopes.pair, self._half_life, others, trust)
+        rest = faded(scopes.pair, own.fading, others)
         siblings = capped(siblings_of(scopes, [way]), SIBLINGS_COUNT)
-        own = faded(scopes.pair, self._half_life, [way], trust)
-        return siblings, capped(rest, OTHER_WAYS_COUNT), own
+        return siblings, capped(rest, OTHER_WAYS_COUNT), faded(scopes.pair, own.fading, [way])
 
     def _by_way(
         self,
         scopes: Scopes,
         ways: Sequence[str],
-        trust: Trust,
-        weights: Sequence[float],
+        own: OwnRuns,
         siblings: TransitionCounts,
         theirs: TransitionCounts,
     ) -> _Seen:
         """Several ways to tell apart; see `ways`."""
         known = {*ways, *(way for _, way in scopes.pair.layers), *TWINS}
-        own = {way: faded(scopes.pair, self._half_life, [way], trust) for way in known}
+        seen = {way: faded(scopes.pair, own.fading, [way]) for way in known}
         others = {way: capped(siblings_of(scopes, [way]), SIBLINGS_COUNT_OF_A_WAY) for way in known}
-        mine = {way: with_twin(own.__getitem__, way) for way in ways}
+        mine = {way: with_twin(seen.__getitem__, way) for way in ways}
         of_model = {way: mine[way] + with_twin(others.__getitem__, way) for way in ways}
-        whole = _difference(list(own.values()), TransitionCounts(), 0.0)
-        all_ways = capped(siblings + whole, SIBLINGS_COUNT_OF_A_WAY)
+        all_ways = capped(siblings + own.counts, SIBLINGS_COUNT_OF_A_WAY)
 
         def looks(mixed: Mixture) -> Mapping[str, Outlook]:
-            shared, average = self._corrected(mixed, theirs, whole), self._corrected(mixed, all_ways)
+            shared, average = self._corrected(mixed, theirs, own.counts), self._corrected(mixed, all_ways)
             return {way: self._departing(shared, lean(of_model[way], average), mine[way]) for way in ways}
 
         tried = {way: of_model[way].size for way in ways}
-        return _Seen(weights, {way: own[way] for way in ways}, tried, looks)
+        return _Seen({way: seen[way] for way in ways}, tried, looks)
 
     def _departing(self, shared: Outlook, factors: Row | None, own: TransitionCounts) -> Outlook:
         """What one way is expected to do: what all do, leaning its way, corrected by what it did here."""
@@ -324,8 +307,8 @@ class Believer:
             return Relatives(pooled, siblings, weights)
         scores = map(first_scores, (scopes.pair, scopes.task, scopes.model, scopes.everything))
         firsts = list(zip(*scores, strict=True))
-        strangers = _difference([faded(scopes.everything, FOREVER)], siblings, 1.0)
-        strangers = _difference([strangers], faded(scopes.pair, FOREVER), 1.0)
+        strangers = _difference([faded(scopes.everything)], siblings, 1.0)
+        strangers = _difference([strangers], faded(scopes.pair), 1.0)
         theirs = [max(0.0, every - task - model + own) for own, task, model, every in firsts]
         weights = self._told_by(weights, strangers, theirs, OTHERS_VOICE)
         theirs = [max(0.0, task + model - 2.0 * own) for own, task, model, _ in firsts]
@@ -338,22 +321,9 @@ class Believer:
         """Weights given other pairs' runs, in a bounded voice and with some doubt."""
         if not counts.cells:
             return weights
-        told = self.arithmetic.posterior_weights(weights, counts, firsts, _voice(counts, most))
+        voice = voice_of(counts.size + sum(firsts), _voice(counts, most))
+        told = posterior_weights(weights, self.arithmetic.log_likelihoods(counts, firsts), voice)
         return _doubted(told, weights)
-
-    def _told_by_own(
-        self, scopes: Scopes, weights: Sequence[float], own: TransitionCounts, judge_sd: float | None
-    ) -> list[float]:
-        """Weights given the pair's own runs; archetypes that are out of the question are asked again now and then."""
-        key = (scopes.name, does_err(judge_sd))
-        runs, firsts = scopes.pair.runs, first_scores(scopes.pair)
-        asked, contend = self._contenders.get(key, (-1.0, []))
-        if ASK_ALL_EVERY <= asked <= runs < asked + ASK_ALL_EVERY:
-            weights = [w if chance else 0.0 for w, chance in zip(weights, contend, strict=True)]
-            return self.arithmetic.posterior_weights(weights, own, firsts)
-        found = self.arithmetic.posterior_weights(weights, own, firsts)
-        self._contenders[key] = (runs, [w > OUT_OF_THE_QUESTION for w in found])
-        return found
 
     def _without_runs(self, judge_sd: float | None) -> Mixture:
         mixture = self._fresh.get(judge_sd)
@@ -367,5 +337,5 @@ def siblings_of(scopes: Scopes, ways: Sequence[str] | None) -> TransitionCounts:
     """Transitions of other pairs of the same task or the same model."""
     if scopes.task.runs + scopes.model.runs <= 2.0 * scopes.pair.runs:
         return TransitionCounts()
-    own = faded(scopes.pair, FOREVER, ways)
-    return _difference([faded(s, FOREVER, ways) for s in (scopes.task, scopes.model)], own, 2.0)
+    own = faded(scopes.pair, None, ways)
+    return _difference([faded(each, None, ways) for each in (scopes.task, scopes.model)], own, 2.0)

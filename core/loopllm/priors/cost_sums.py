@@ -34,7 +34,7 @@ CostRow = list[float]
 FIRST_WAY = "first"
 """The way in which the first call of a run is asked for."""
 
-GENERATIONS_PER_ERA, KEPT_ERAS = 2, 4
+GENERATIONS_PER_ERA, KEPT_ERAS = 4, 4
 ERA = 40
 """Runs of a pair that share an era."""
 
@@ -85,7 +85,7 @@ def add_totals(row: CostRow, other: CostRow) -> None:
 def era_of(generation: int) -> int:
     """Era of a generation of runs; generation 0, the oldest, is era 0.
 
-    >>> [era_of(g) for g in (0, 1, 2, 3, 4, 5)]
+    >>> [era_of(g) for g in (0, 1, 4, 5, 8, 9)]
     [0, 1, 1, 2, 2, 3]
     """
     return (generation + GENERATIONS_PER_ERA - 1) // GENERATIONS_PER_ERA

@@ -21,8 +21,8 @@ against stopping; it is bounded by exp(z sigma) = 2.2 and ends as the ways becom
 
 One run of every plan also goes on where a plan made for one archetype would, drawn with the probability that it is the
 truth (posterior sampling: Thompson 1933, Biometrika 25:285; Osband, Russo & Van Roy 2013, NeurIPS 26): what is
-believable enough to pay is tried, several calls deep, before it is ruled out. Plans are made at numbers of runs
-that grow by an eighth, so that this takes some 9 ln N of N runs, ever fewer as the truth becomes plain.
+believable enough to pay is tried, several calls deep, before it is ruled out. It is done at numbers of runs that grow
+by an eighth, so that it takes some 9 ln N of N runs, ever fewer as the truth becomes plain.
 
 So that a change for the better is noticed after the prices have become those of the calls, one run in `GLANCE_EVERY`
 goes two calls further than the plan says.
@@ -33,7 +33,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, log1p
 
 from loopllm.priors.counts import TransitionCounts
 from loopllm.priors.run_state import BANDS, DEPTH_EDGES, DEPTHS
@@ -83,7 +83,7 @@ def curiosity(first_scores: Sequence[float]) -> Curiosity:
     True
 
     Args:
-        first_scores: Number of first scores per bin, see `archetypes.first_bin`.
+        first_scores: Number of first scores per bin, see `first_scores.first_bin`.
     """
     yes_no = (first_scores[0] + first_scores[-1] + 1.0) / (sum(first_scores) + 2.0)
     return Curiosity(
@@ -137,6 +137,19 @@ def chance(seed: int, runs: int) -> float:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
     return ((z ^ (z >> 31)) >> 11) / float(1 << 53)
+
+
+def is_drawing(runs: float, growth: float, most: float) -> bool:
+    """Whether the first run of a plan made after `runs` runs follows an archetype that is drawn.
+
+    Plans are made when the runs have grown by the part `growth`, but at most `most` runs after the last one; one of
+    those draws for each growth of the runs.
+
+    >>> [runs for runs in range(0, 400, 20) if is_drawing(runs, 0.125, 20.0)]
+    [0, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 240, 260, 300, 320, 380]
+    """
+    before, now = (int(log1p(max(0.0, at)) / log1p(growth)) for at in (runs - most, runs))
+    return runs < most or now > before
 
 
 def glance(seed: int, runs: int) -> int:

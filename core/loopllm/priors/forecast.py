@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from loopllm.priors.archetypes import first_bin
-from loopllm.priors.beliefs import first_scores
+from loopllm.priors.first_scores import first_bin
+from loopllm.priors.forgetting import first_scores
 from loopllm.priors.intervals import MASS
 from loopllm.priors.run_state import FIRST_GAIN, PERFECT, RunState, next_momentum, split_cell
 from loopllm.priors.score_grid import ScoreGrid, score_grid

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
-from loopllm.priors.archetypes import FIRST_BINS, first_bin
 from loopllm.priors.cost_sums import FIRST_WAY, CostRow, add_call, add_row, add_totals, empty_row, era_of
 from loopllm.priors.counts import WIDTH, TransitionCounts
+from loopllm.priors.first_scores import first_bin
 from loopllm.priors.forgetting import OLDEST
 from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.observation import USUAL_WAY, CallObservation, RoundObservation
@@ -29,7 +29,6 @@ Event = tuple[str, int, int]
 """Way of asking, cell before, outcome."""
 
 _SUMS = ("n", "score", "best", "up", "gain", "reached")
-_FIRST_NAMES = tuple(f"s/first/{b}" for b in range(FIRST_BINS))
 _DEPTH_NAMES = tuple(tuple(f"d/{depth}/{what}" for what in _SUMS) for depth in range(DEEPEST + 1))
 
 
@@ -78,8 +77,6 @@ def learn_depths(statistics: Statistics, scores: Sequence[float], threshold: flo
             sums[gain] = sums.get(gain, 0.0) + best - before
         if best >= threshold > before:
             learn_success(statistics, depth)
-    if first == 1:
-        statistics.bump(_FIRST_NAMES[first_bin(scores[0])])
 
 
 def learn_success(statistics: Statistics, depth: int) -> None:
@@ -158,7 +155,7 @@ def learn_shared(
         add_totals(statistics.cost_row(OLDEST, way), row)
     if first is not None:
         statistics.bump("s/runs")
-        statistics.bump(_FIRST_NAMES[first_bin(first)])
+        statistics.first_score(OLDEST, first_bin(first))
 
 
 def learn_round(
@@ -167,6 +164,7 @@ def learn_round(
     """Everything that one round teaches about its pair."""
     if len(seen.scores) == 1:
         statistics.bump("s/runs")
+        statistics.first_score(generation, first_bin(seen.scores[0]))
     learn_events(statistics, generation, events)
     learn_depths(statistics, seen.scores, seen.quality_threshold, first=len(seen.scores))
     learn_latencies(statistics, () if seen.latency_ms is None else (seen.latency_ms,))
@@ -177,6 +175,7 @@ def learn_run(
 ) -> None:
     """Everything that the rounds of a whole run teach about its pair."""
     statistics.bump("s/runs")
+    statistics.first_score(generation, first_bin(seen.scores[0]))
     learn_events(statistics, generation, events)
     learn_depths(statistics, seen.scores, seen.quality_threshold)
     learn_latencies(statistics, seen.latencies_ms)

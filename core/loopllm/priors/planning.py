@@ -23,6 +23,7 @@ from loopllm.priors.exploration import (
     fixed_price,
     glance,
     hopes,
+    is_drawing,
 )
 from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.objective import Goal, Objective, goal_of
@@ -36,6 +37,9 @@ from loopllm.priors.worth import Worth
 
 REPLAN_AFTER = 0.12
 """A plan is made anew when the pair's runs have grown by this part."""
+
+REPLAN_WITHIN = 20.0
+"""Runs of the pair after which it is made anew in any case, so that a change is followed."""
 
 REPLAN_AFTER_OTHERS = 0.3
 """The same for the runs of all pairs."""
@@ -107,7 +111,7 @@ class Prepared:
 
     def holds(self, runs: float, pooled: float) -> bool:
         """Whether so little was learned since that the plan may stay."""
-        own = runs <= self.runs * (1.0 + REPLAN_AFTER) + 0.5
+        own = runs <= self.runs + min(self.runs * REPLAN_AFTER + 0.5, REPLAN_WITHIN)
         return own and pooled <= self.pooled * (1.0 + REPLAN_AFTER_OTHERS) + 3.0
 
     def policy(self, runs: float, seed: int, *, acts: bool, least_probability: float = 0.0) -> Policy:
@@ -178,7 +182,7 @@ def _prepared(
     }
     make_plan, horizon = beliefs.arithmetic.make_plan, request.max_iterations
     plan, supposed = make_plan(_hopeful(beliefs, explore=request.explore), worth, prices, horizon, grid), None
-    if request.explore:
+    if request.explore and is_drawing(runs, REPLAN_AFTER, REPLAN_WITHIN):
         drawn = chance(crc32(f"{request.task_type}\n{request.model_id}".encode()), int(runs))
         full = {way: costs.price(way, horizon, fixed_price(1.0)) for way in prices}
         supposed = make_plan(beliefs.supposing(drawn), worth, full, horizon, grid)

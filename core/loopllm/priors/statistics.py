@@ -1,8 +1,9 @@
 """All that is kept under one key, as one additive vector.
 
-Four kinds of counters, told apart by the first letter of their name:
+Five kinds of counters, told apart by the first letter of their name:
 
     t/<generation>/<cell>/<outcome>/<way>   transitions, by way of asking again and by age (see `forgetting`)
+    f/<generation>/<bin>                    first scores, by age (see `first_scores`)
     d/<depth>/<what>                        sums per depth: runs seen, scores, gains, passes
     c/<era>/<quantity>/<power>/<way>        money, milliseconds and tokens of calls, by way and age (see `cost_sums`)
     s/<what>                                sums per run: runs, calls, milliseconds
@@ -14,9 +15,11 @@ prior is in here: `s/runs` counts runs, and no run counts twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import add
 
 from loopllm.priors.cost_sums import CostRow, Era, add_row, counter_names, empty_row, position
-from loopllm.priors.counts import TransitionCounts
+from loopllm.priors.counts import Row, TransitionCounts
+from loopllm.priors.first_scores import no_first_scores
 
 Layer = tuple[int, str]
 """Generation and way of asking."""
@@ -36,14 +39,16 @@ class Statistics:
     Attributes:
         sums: Counters of the kinds `d/` and `s/`, by name.
         layers: Transition counts by (generation, way).
+        firsts: Number of first scores per bin, by generation.
         costs: What calls cost by (era, way).
     """
 
-    __slots__ = ("costs", "layers", "sums")
+    __slots__ = ("costs", "firsts", "layers", "sums")
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
         self.layers: dict[Layer, TransitionCounts] = {}
+        self.firsts: dict[int, Row] = {}
         self.costs: dict[Era, CostRow] = {}
 
     def bump(self, name: str, by: float = 1.0) -> None:
@@ -56,6 +61,13 @@ class Statistics:
         if layer is None:
             layer = self.layers[generation, way] = TransitionCounts()
         layer.add(cell, outcome, weight)
+
+    def first_score(self, generation: int, at: int, weight: float = 1.0) -> None:
+        """Count one first score, in bin `at`."""
+        row = self.firsts.get(generation)
+        if row is None:
+            row = self.firsts[generation] = no_first_scores()
+        row[at] += weight
 
     def cost_row(self, era: int, way: str) -> CostRow:
         """The row of an era and way, to be added to."""
@@ -78,6 +90,7 @@ class Statistics:
         for name, value in other.sums.items():
             self.bump(name, value)
         self.add_layers(other.layers)
+        self._add_firsts(other.firsts)
         for key, row in other.costs.items():
             add_row(self.cost_row(*key), row)
             if not any(self.costs[key]):
@@ -94,12 +107,21 @@ class Statistics:
             if not any(map(any, have.cells.values())):
                 del self.layers[layer]
 
+    def _add_firsts(self, firsts: Mapping[int, Row]) -> None:
+        for generation, row in firsts.items():
+            total = list(map(add, self.firsts.get(generation, no_first_scores()), row))
+            self.firsts[generation] = total
+            if not any(total):
+                del self.firsts[generation]
+
     def counters(self) -> dict[str, float]:
         """The whole statistic as a sparse vector for a store; zeros are left out."""
         named = {name: value for name, value in self.sums.items() if value}
         for (generation, way), counts in self.layers.items():
             for cell, outcome, count in counts.items():
                 named[f"t/{generation}/{cell}/{outcome}/{way}"] = count
+        for generation, row in self.firsts.items():
+            named |= {f"f/{generation}/{at}": count for at, count in enumerate(row) if count}
         for (era, way), row in self.costs.items():
             named |= {name: x for name, x in zip(counter_names(era, way), row, strict=True) if x}
         return named
@@ -113,6 +135,9 @@ class Statistics:
             if parts[0] == "t" and len(parts) == 5:  # noqa: PLR2004  (the five parts of the name)
                 if value:
                     statistics.transition(int(parts[1]), parts[4], int(parts[2]), int(parts[3]), value)
+            elif parts[0] == "f" and len(parts) == 3:  # noqa: PLR2004  (the three parts of the name)
+                if value:
+                    statistics.first_score(int(parts[1]), int(parts[2]), value)
             elif parts[0] == "c" and (at := position(parts[2], parts[3])) is not None:
                 if value:
                     statistics.cost_row(int(parts[1]), parts[4])[at] += value

@@ -25,11 +25,9 @@ class OnTables:
         self.archetypes = archetypes
         self._tables = ArchetypeTables(archetypes)
 
-    def posterior_weights(
-        self, prior: Sequence[float], counts: TransitionCounts, first: Sequence[float], share: float = 1.0
-    ) -> list[float]:
-        """See `archetypes.posterior_weights`."""
-        return self._tables.posterior_weights(prior, counts, first, share)
+    def log_likelihoods(self, counts: TransitionCounts, first: Sequence[float]) -> Sequence[float]:
+        """See `archetypes.log_likelihood`."""
+        return self._tables.log_likelihoods(counts, first)
 
     def mixture(self, weights: Sequence[float], judge_sd: float | None) -> TableMixture:
         """See `archetypes.ArchetypeMixture`."""

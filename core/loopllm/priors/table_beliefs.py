@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loopllm.priors.archetypes import BELIEVABLE, NEGLIGIBLE, UNREACHED, Archetype, voice_of
+from loopllm.priors.archetypes import BELIEVABLE, NEGLIGIBLE, UNREACHED, Archetype
 from loopllm.priors.coded_rows import CodedRows, level_probabilities
 from loopllm.priors.counts import WIDTH, Row, TransitionCounts
 from loopllm.priors.run_state import CELLS, DEPTHS, FIRST_GAIN
@@ -61,23 +61,14 @@ class ArchetypeTables:
         self.first = np.log([archetype.first for archetype in archetypes])
         self.judge_sd = np.array([archetype.judge_sd for archetype in archetypes])
 
-    def posterior_weights(
-        self, prior: Sequence[float], counts: TransitionCounts, first: Sequence[float], share: float = 1.0
-    ) -> list[float]:
-        """See `archetypes.posterior_weights`."""
-        voice = voice_of(counts.size + sum(first), share)
-        if voice <= 0.0:
-            return list(prior)
-        likelihood = self.first @ np.asarray(first)
+    def log_likelihoods(self, counts: TransitionCounts, first: Sequence[float]) -> list[float]:
+        """See `archetypes.log_likelihood`."""
+        told = self.first @ np.asarray(first)
         if counts.cells:
             # Not as a product of matrices, which would wake a thread on every core for so little.
             cells, seen = list(counts.cells), list(counts.cells.values())
-            likelihood += np.einsum("aco,co->a", self.logs[:, cells], seen)
-        weights = np.asarray(prior)
-        possible = weights > 0.0
-        logs = np.log(weights, where=possible, out=np.full(len(weights), -np.inf)) + voice * likelihood
-        raw = np.exp(logs - logs[possible].max())
-        found: list[float] = (raw / raw.sum()).tolist()
+            told += np.einsum("aco,co->a", self.logs[:, cells], seen)
+        found: list[float] = told.tolist()
         return found
 
 

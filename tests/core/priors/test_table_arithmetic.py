@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopllm.adaptive_priors import AdaptivePriors
-from loopllm.priors.archetypes import FIRST_BINS, first_bin
+from loopllm.priors.archetypes import posterior_weights, voice_of
 from loopllm.priors.arithmetic import CellByCell
 from loopllm.priors.beliefs import Believer
 from loopllm.priors.counts import TransitionCounts
+from loopllm.priors.first_scores import FIRST_BINS, first_bin
 from loopllm.priors.observation import CallObservation
 from loopllm.priors.run_state import CELLS, transitions
 from loopllm.priors.table_arithmetic import OnTables
@@ -48,17 +49,18 @@ def test_numpy_is_used_where_it_is_installed():
 
 @settings(max_examples=25, deadline=None)
 @given(runs)
-def test_the_weights_of_the_archetypes_are_the_same(some_runs):
-    prior, (counts, first) = start(PLAIN), counted(some_runs)
-    expected = PLAIN.posterior_weights(prior, counts, first, 0.7)
-    assert ON_TABLES.posterior_weights(prior, counts, first, 0.7) == pytest.approx(expected, abs=1e-9)
+def test_the_likelihoods_of_the_archetypes_are_the_same(some_runs):
+    counts, first = counted(some_runs)
+    expected = PLAIN.log_likelihoods(counts, first)
+    assert ON_TABLES.log_likelihoods(counts, first) == pytest.approx(expected, rel=1e-9)
 
 
 @settings(max_examples=15, deadline=None)
 @given(runs, st.sampled_from([None, 0.0, 0.08]), st.sampled_from([0.4, 1.0]))
 def test_mixture_optimism_and_corrections_are_the_same(some_runs, judge_sd, strength):
     counts, first = counted(some_runs)
-    weights = PLAIN.posterior_weights(start(PLAIN), counts, first)
+    voice = voice_of(counts.size + sum(first), 1.0)
+    weights = posterior_weights(start(PLAIN), PLAIN.log_likelihoods(counts, first), voice)
     plain, tables = (arithmetic.mixture(weights, judge_sd) for arithmetic in (PLAIN, ON_TABLES))
     assert tables.judge_errs == plain.judge_errs
     assert tables.families() == pytest.approx(plain.families())
