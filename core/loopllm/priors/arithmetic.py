@@ -8,8 +8,7 @@ from typing import Protocol
 from loopllm.priors.archetypes import Archetype, ArchetypeMixture, log_likelihood
 from loopllm.priors.counts import Row, TransitionCounts
 from loopllm.priors.exploration import Price
-from loopllm.priors.planner import Plan, StopValue, make_plan
-from loopllm.priors.score_grid import ScoreGrid
+from loopllm.priors.planner import Plan, Stopping, make_plan
 from loopllm.priors.tilting import Corrected, Outlook
 from loopllm.priors.ways import Leaning
 
@@ -62,10 +61,9 @@ class Arithmetic(Protocol):
     def make_plan(
         self,
         outlooks: Mapping[str, Outlook],
-        worth: StopValue,
+        stopping: Stopping,
         prices: Mapping[str, Price],
         horizon: int,
-        grid: ScoreGrid,
     ) -> Plan:
         """Backward induction; see `planner.make_plan`."""
         ...

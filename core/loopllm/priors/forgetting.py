@@ -86,13 +86,16 @@ def constancy(trust: Trust) -> float:
 
 
 def by_generation(statistics: Statistics) -> dict[int, tuple[TransitionCounts, Row]]:
-    """Transitions, in whatever way they were asked for, and first scores of each generation."""
-    found: dict[int, tuple[TransitionCounts, Row]] = {}
-    for generation, row in statistics.firsts.items():
-        found[generation] = (TransitionCounts(), row)
+    """Transitions, in whatever way they were asked for, and first scores of each generation; to be read only."""
+    found: dict[int, TransitionCounts] = {}
     for (generation, _), counts in statistics.layers.items():
-        found.setdefault(generation, (TransitionCounts(), no_first_scores()))[0].merge(counts)
-    return found
+        have = found.get(generation)
+        found[generation] = counts if have is None else have + counts
+    ages = {*found, *statistics.firsts}
+    return {
+        age: (found.get(age, TransitionCounts()), statistics.firsts.get(age, no_first_scores()))
+        for age in ages
+    }
 
 
 def folding(statistics: Statistics, current: int) -> Statistics:

@@ -81,7 +81,8 @@ class OwnRunsReader:
         for generation, (counts, first) in by_generation(pair).items():
             heard = before.get(generation)
             if heard is None or not heard.holds(counts, first):
-                heard = _Heard(counts, list(first), self._arithmetic.log_likelihoods(counts, first))
+                told = self._arithmetic.log_likelihoods(counts, first)
+                heard = _Heard(TransitionCounts(counts.cells), list(first), told)
             now[generation] = heard
         self._heard[name] = now
         return {generation: heard.told for generation, heard in now.items()}

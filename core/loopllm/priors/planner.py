@@ -97,19 +97,17 @@ class Plan:
 
 def make_plan(
     outlooks: Mapping[str, Outlook],
-    worth: StopValue,
+    stopping: Stopping,
     prices: Mapping[str, Price],
     horizon: int,
-    grid: ScoreGrid,
 ) -> Plan:
     """Backward induction from depth `horizon`.
 
     Args:
         outlooks: For each way of asking, the probabilities of the outcomes of one more call given the cell.
-        worth: v, what it is worth to stop in a cell with a best score.
-        prices: c, in the unit of `worth`, for each way of asking.
+        stopping: v, what it is worth to stop in a cell with a best score, at the nodes; plans may share it.
+        prices: c, in the same unit, for each way of asking.
         horizon: K, the most calls of a run.
-        grid: The nodes.
 
     A call that makes the draft perfect half of the time, from 0, and costs 0.2 is worth 0.5 - 0.2 with one call left,
     and 0.5 + 0.5 * 0.3 - 0.2 with two:
@@ -117,11 +115,12 @@ def make_plan(
     >>> from loopllm.priors.score_grid import score_grid
     >>> coin = lambda cell: [0.5] + 10 * [0.0] + [0.5]
     >>> from loopllm.priors.worth import Worth
-    >>> plan = make_plan({"last": coin}, Worth("quality", 1.0), {"last": lambda m, k: 0.2}, 3, score_grid(None))
+    >>> stopping = Stopping(Worth("quality", 1.0), score_grid(None))
+    >>> plan = make_plan({"last": coin}, stopping, {"last": lambda m, k: 0.2}, 3)
     >>> round(plan.going_on(2, 5, 0.0), 9), round(plan.going_on(1, 0, 0.0), 9)
     (0.3, 0.45)
     """
-    stopping = Stopping(worth, grid)
+    grid = stopping.grid
     value = {m: stopping.values(m, horizon) for m in range(len(MOMENTA))}
     ahead: dict[int, dict[int, list[float]]] = {}
     chosen: dict[int, dict[int, list[int]]] = {}
@@ -156,7 +155,7 @@ class Stopping:
 
     def __init__(self, worth: StopValue, grid: ScoreGrid) -> None:
         self._worth = worth
-        self._grid = grid
+        self.grid = grid
         self._known: dict[int, list[float]] = {}
 
     def values(self, momentum: int, depth: int) -> list[float]:
@@ -164,7 +163,7 @@ class Stopping:
         key = cell_of(momentum, 0.0, depth) if self._worth.by_cell else 0
         known = self._known.get(key)
         if known is None:
-            worth, grid, cells = self._worth, self._grid, cells_at(momentum, depth)
+            worth, grid, cells = self._worth, self.grid, cells_at(momentum, depth)
             pairs = zip(grid.bands, grid.nodes, strict=True)
             known = self._known[key] = [worth(cells[band], best) for band, best in pairs]
         return known

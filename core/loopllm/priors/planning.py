@@ -28,7 +28,7 @@ from loopllm.priors.exploration import (
 from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.objective import Goal, Objective, goal_of
 from loopllm.priors.observation import USUAL_WAY
-from loopllm.priors.planner import Plan
+from loopllm.priors.planner import Plan, Stopping
 from loopllm.priors.policy import Policy
 from loopllm.priors.score_grid import score_grid
 from loopllm.priors.tilting import Outlook
@@ -175,17 +175,17 @@ def _prepared(
     optimism = beliefs.mixture.optimism if beliefs.mixture.judge_errs else None
     goal = goal_of(request.objective)
     worth = Worth(goal, request.quality_threshold, optimism)
-    grid = score_grid(request.quality_threshold if goal == "threshold" else None)
+    stopping = Stopping(worth, score_grid(request.quality_threshold if goal == "threshold" else None))
     prices = {
         way: costs.price(way, request.max_iterations, part)
         for way, part in _parts(beliefs, explore=request.explore).items()
     }
     make_plan, horizon = beliefs.arithmetic.make_plan, request.max_iterations
-    plan, supposed = make_plan(_hopeful(beliefs, explore=request.explore), worth, prices, horizon, grid), None
+    plan, supposed = make_plan(_hopeful(beliefs, explore=request.explore), stopping, prices, horizon), None
     if request.explore and is_drawing(runs, REPLAN_AFTER, REPLAN_WITHIN):
         drawn = chance(crc32(f"{request.task_type}\n{request.model_id}".encode()), int(runs))
         full = {way: costs.price(way, horizon, fixed_price(1.0)) for way in prices}
-        supposed = make_plan(beliefs.supposing(drawn), worth, full, horizon, grid)
+        supposed = make_plan(beliefs.supposing(drawn), stopping, full, horizon)
     return Prepared(request, plan, beliefs, worth, prices, costs, runs, pooled, evidence, supposed)
 
 

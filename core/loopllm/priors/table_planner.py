@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loopllm.priors.exploration import Price
-from loopllm.priors.planner import AFTER_STALL, Plan, Stopping, StopValue, cells_at, momenta_at
+from loopllm.priors.planner import AFTER_STALL, Plan, Stopping, cells_at, momenta_at
 from loopllm.priors.run_state import FIRST_GAIN, GAIN_MOMENTUM, MOMENTA
 from loopllm.priors.score_grid import ScoreGrid
 from loopllm.priors.table_beliefs import Array, table_of
@@ -45,14 +45,13 @@ def _cells(depth: int, grid: ScoreGrid) -> NDArray[np.intp]:
 
 def make_plan(
     outlooks: Mapping[str, Outlook],
-    worth: StopValue,
+    stopping: Stopping,
     prices: Mapping[str, Price],
     horizon: int,
-    grid: ScoreGrid,
 ) -> Plan:
     """See `planner.make_plan`."""
     tables = [table_of(outlook) for outlook in outlooks.values()]
-    stopping, landing = Stopping(worth, grid), landings(grid)
+    grid, landing = stopping.grid, landings(stopping.grid)
     value = np.array([stopping.values(m, horizon) for m in range(len(MOMENTA))])
     ahead: dict[int, dict[int, Sequence[float]]] = {}
     chosen: dict[int, dict[int, Sequence[int]]] = {}
