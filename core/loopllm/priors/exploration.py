@@ -57,12 +57,18 @@ class Curiosity:
     familiar: float
 
 
-GRADED = Curiosity(0.42, 8.0)
+GRADED = Curiosity(0.25, 8.0)
 """Where scores are graded, every call gives a sign of what the next may bring."""
+
+BETWEEN_WAYS = Curiosity(0.5, 8.0)
+"""Where there are several ways of asking again, a call also tells of the way that it was asked in."""
 
 YES_NO = Curiosity(1.0, 2.5)
 """A verifier that only says no gives no sign that the next call may succeed, and a rule that believes it will not never
 finds out: the first few calls are free. Its runs stand in the same few states, so that this is soon over."""
+
+YES_NO_BEFORE = 0.3
+"""Probability of such a verifier before any run, in the weight of one run."""
 
 HOPE = 0.8
 """z sigma: logarithm of the factor by which a new best is hoped to be more likely in a way that was never tried."""
@@ -76,19 +82,21 @@ def fixed_price(call_cost: float) -> Price:
     return lambda *_state: call_cost
 
 
-def curiosity(first_scores: Sequence[float]) -> Curiosity:
-    """S and N0 for a pair, by how many of its first scores were exactly 0 or 1 (one of each kind in advance).
+def curiosity(first_scores: Sequence[float], ways: int) -> Curiosity:
+    """S and N0 for a pair, by how many of its first scores were exactly 0 or 1.
 
-    >>> curiosity([3.0] + 20 * [0.0]).discount > curiosity([0.0, 3.0] + 19 * [0.0]).discount
+    >>> curiosity([3.0] + 20 * [0.0], 1).discount > curiosity([0.0, 3.0] + 19 * [0.0], 1).discount
     True
 
     Args:
         first_scores: Number of first scores per bin, see `first_scores.first_bin`.
+        ways: Number of ways of asking again to choose from.
     """
-    yes_no = (first_scores[0] + first_scores[-1] + 1.0) / (sum(first_scores) + 2.0)
+    yes_no = (first_scores[0] + first_scores[-1] + YES_NO_BEFORE) / (sum(first_scores) + 1.0)
+    graded = GRADED if ways == 1 else BETWEEN_WAYS
     return Curiosity(
-        GRADED.discount + (YES_NO.discount - GRADED.discount) * yes_no,
-        1.0 / ((1.0 - yes_no) / GRADED.familiar + yes_no / YES_NO.familiar),
+        graded.discount + (YES_NO.discount - graded.discount) * yes_no,
+        1.0 / ((1.0 - yes_no) / graded.familiar + yes_no / YES_NO.familiar),
     )
 
 

@@ -196,7 +196,8 @@ def _parts(beliefs: Beliefs, *, explore: bool) -> dict[str, Price]:
     together = TransitionCounts()
     for counts in beliefs.counts.values():
         together.merge(counts)
-    return dict.fromkeys(beliefs.outlooks, discounted_price(together, 1.0, curiosity(beliefs.first_scores)))
+    curious = curiosity(beliefs.first_scores, len(beliefs.outlooks))
+    return dict.fromkeys(beliefs.outlooks, discounted_price(together, 1.0, curious))
 
 
 def _hopeful(beliefs: Beliefs, *, explore: bool) -> Mapping[str, Outlook]:
