@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from loopllm.adaptive_priors import AdaptivePriors
 from loopllm.errors import MisuseError
 from loopllm.priors import CallObservation, RoundObservation
+from loopllm.priors.evidence import Evidence
 from loopllm.priors.keys import scope_keys
 from loopllm.stores.json_file import JsonFileStore
 from loopllm.stores.memory import MemoryStore
@@ -168,9 +169,31 @@ def test_a_new_pair_starts_from_what_its_relatives_have_taught():
 
 def test_a_change_of_the_model_is_noticed():
     priors = taught([[0.0, 1.0]] * 150)
-    for _ in range(100):
+    for _ in range(40):
         priors.observe(CallObservation("t", "m", [0.0, 0.0]))
-    assert priors.policy("t", "m").decide([0.0]).probability_of_improvement < 0.55
+    decision = priors.policy("t", "m").decide([0.0])
+    assert decision.probability_of_improvement < 0.1
+    assert decision.evidence == Evidence(own=40, outdated=150)
+    assert "150 runs before that no longer count" in decision.message
+
+
+def test_a_report_tells_of_a_change_of_the_model():
+    priors = taught([[0.0, 1.0]] * 150)
+    assert "it changed" not in str(priors.report("t", "m"))
+    for _ in range(40):
+        priors.observe(CallObservation("t", "m", [0.0, 0.0]))
+    report = priors.report("t", "m")
+    assert (report.total_calls, report.outdated_calls) == (190, 150)
+    assert report.confidence == pytest.approx(40 / 50)
+    assert "it changed: the first 150 runs no longer count" in str(report)
+
+
+def test_a_change_is_followed_however_many_runs_came_before():
+    priors = taught([[0.0, 1.0]] * 1000)
+    for _ in range(50):
+        priors.policy("t", "m")
+        priors.observe(CallObservation("t", "m", [0.0, 0.0]))
+    assert priors.policy("t", "m").decide([0.0]).probability_of_improvement < 0.1
 
 
 def test_the_way_of_asking_that_works_is_learned():

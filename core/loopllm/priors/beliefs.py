@@ -87,6 +87,7 @@ class Beliefs:
         mixture: The archetypes behind them.
         counts: The pair's own transitions, faded, by way of asking.
         first_scores: Number of the pair's first scores per bin, faded.
+        outdated: Runs of the pair before its process changed.
         tried: Transitions that speak of each way of asking; empty when there is no choice.
         weights: Weights of the archetypes.
         arithmetic: How they were worked out.
@@ -97,6 +98,7 @@ class Beliefs:
     mixture: Mixture
     counts: Mapping[str, TransitionCounts]
     first_scores: Sequence[float]
+    outdated: int
     tried: Mapping[str, float]
     weights: Sequence[float]
     arithmetic: Arithmetic
@@ -225,6 +227,7 @@ class Believer:
             mixture=mixture,
             counts=seen.counts,
             first_scores=own.first_scores,
+            outdated=own.outdated,
             tried=seen.tried,
             weights=weights,
             arithmetic=self.arithmetic,

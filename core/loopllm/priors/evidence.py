@@ -20,22 +20,26 @@ class Evidence:
     1 run of 1 kind behind this
     >>> print(Evidence())
     0 runs behind this, only the prior that ships with the package
+    >>> print(Evidence(own=50, outdated=150))
+    50 runs of 1 kind behind this; it changed, 150 runs before that no longer count
 
     Attributes:
-        own: Runs of this task type and model.
+        own: Runs of this task type and model that count.
         same_task: Runs of this task type with other models.
         same_model: Runs of this model on other task types.
         others: Runs that share neither.
+        outdated: Runs of this task type and model before the process changed, which are hardly believed any more.
     """
 
     own: int = 0
     same_task: int = 0
     same_model: int = 0
     others: int = 0
+    outdated: int = 0
 
     @property
     def total(self) -> int:
-        """Runs of all kinds."""
+        """Runs of all kinds that count."""
         return self.own + self.same_task + self.same_model + self.others
 
     @property
@@ -48,7 +52,11 @@ class Evidence:
             return "0 runs behind this, only the prior that ships with the package"
         runs, kinds = f"run{'s' * (self.total > 1)}", f"kind{'s' * (self.kinds > 1)}"
         text = f"{self.total} {runs} of {self.kinds} {kinds} behind this"
-        return text if self.total == self.own else f"{text} ({self._parts()})"
+        if self.total != self.own:
+            text += f" ({self._parts()})"
+        return (
+            f"{text}; it changed, {self.outdated} runs before that no longer count" if self.outdated else text
+        )
 
     def _parts(self) -> str:
         named = (
@@ -60,10 +68,11 @@ class Evidence:
         return ", ".join(f"{runs} {name}" for runs, name in named if runs)
 
 
-def evidence_of(scopes: Scopes) -> Evidence:
-    """The runs in a pair's statistics and in its relatives'."""
+def evidence_of(scopes: Scopes, outdated: int) -> Evidence:
+    """The runs in a pair's statistics, of which some may be outdated, and in its relatives'."""
     own, task, model, everything = (
         int(s.runs) for s in (scopes.pair, scopes.task, scopes.model, scopes.everything)
     )
     task_only, model_only = max(0, task - own), max(0, model - own)
-    return Evidence(own, task_only, model_only, max(0, everything - own - task_only - model_only))
+    others = max(0, everything - own - task_only - model_only)
+    return Evidence(own - outdated, task_only, model_only, others, outdated)

@@ -13,6 +13,9 @@ from loopllm.priors.counts import Row, TransitionCounts
 from loopllm.priors.forgetting import Fading, by_generation, constancy, faded, fading, first_scores
 from loopllm.priors.statistics import Statistics
 
+DOUBTED = 0.5
+"""Runs are outdated from this probability down that the process is still the one they saw."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnRuns:
@@ -23,6 +26,7 @@ class OwnRuns:
         first_scores: Number of first scores per bin.
         fading: Weights of the generations.
         constancy: Probability that the process is still what it was in the oldest of them.
+        outdated: Runs before it changed; 0 when it hardly did.
         told: Log likelihoods of the archetypes.
     """
 
@@ -30,6 +34,7 @@ class OwnRuns:
     first_scores: Row
     fading: Fading
     constancy: float
+    outdated: int
     told: LogLikelihoods
 
     def weights(self, prior: Sequence[float]) -> list[float]:
@@ -73,6 +78,7 @@ class OwnRunsReader:
             first_scores(pair, weights),
             weights,
             constancy(trust),
+            int(sum(sum(row) for age, row in pair.firsts.items() if trust.get(age, 1.0) < DOUBTED)),
             _summed(told, weights, len(start)),
         )
 

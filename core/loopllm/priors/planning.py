@@ -156,7 +156,7 @@ def prepare(believer: Believer, scopes: Scopes, request: PlanRequest, half_life:
     by_way = costs_by_way(scopes, half_life, request.ways)
     costs = CallCosts(request.objective, request.call_cost, by_way)
     runs, pooled = scopes.pair.runs, scopes.everything.runs
-    return _prepared(request, beliefs, costs, runs, pooled, evidence_of(scopes))
+    return _prepared(request, beliefs, costs, runs, pooled, evidence_of(scopes, beliefs.outdated))
 
 
 def costs_by_way(scopes: Scopes, half_life: float, ways: Sequence[str] | None = ()) -> Mapping[str, WayCost]:

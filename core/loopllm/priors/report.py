@@ -96,6 +96,7 @@ class PriorsReport(Tabular, Readable):
         task_type: The kind of task.
         model_id: The model.
         total_calls: Observed runs (calls of `refine`).
+        outdated_calls: Those of them before the process changed, which are hardly believed any more.
         optimal_depth: Depth up to which calling pays.
         converge_rate: Probability that a run reaches its threshold (posterior mean).
         converge_interval: Its 80 % interval, from the exact Beta distribution.
@@ -123,6 +124,7 @@ class PriorsReport(Tabular, Readable):
     kinds: Mapping[str, float] = field(default_factory=dict[str, float])
     saved: SavedReport | None = None
     call_costs: Mapping[str, CallCostReport] = field(default_factory=dict[str, CallCostReport])
+    outdated_calls: int = 0
 
     def _headline(self) -> str:
         runs = f"{self.task_type} with {self.model_id}: {self.total_calls} runs"
@@ -132,6 +134,8 @@ class PriorsReport(Tabular, Readable):
         enough = f"{self.converge_rate:.0%} good enough ({low:.0%} to {high:.0%})"
         first = f"first call {self.first_call_quality:.2f}"
         lines = [f"{runs}, {enough}, {first}, worth up to {self.optimal_depth} calls"]
+        if self.outdated_calls:
+            lines.append(f"it changed: the first {self.outdated_calls} runs no longer count for when to stop")
         lines += [f"cost of {cost}" for cost in self.call_costs.values()]
         return "\n".join([*lines, *([] if self.saved is None else self.saved.sentences())])
 

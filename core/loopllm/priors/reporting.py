@@ -71,7 +71,7 @@ def build_report(
     profile = depth_profile(statistics)
     reached, ended = statistics.get("s/reached"), statistics.get("s/ended")
     a, b = 1.0 + reached, 1.0 + ended - reached
-    timed = statistics.get("s/ms/n")
+    timed, believed = statistics.get("s/ms/n"), statistics.runs - policy.evidence.outdated
     return PriorsReport(
         task_type=task_type,
         model_id=model_id,
@@ -80,7 +80,8 @@ def build_report(
         converge_rate=a / (a + b),
         converge_interval=(beta_quantile(0.1, a, b), beta_quantile(0.9, a, b)),
         first_call_quality=profile[0].mean_score if profile else None,
-        confidence=statistics.runs / (statistics.runs + _TRUSTED_AFTER),
+        confidence=believed / (believed + _TRUSTED_AFTER),
+        outdated_calls=policy.evidence.outdated,
         iterations=_iterations(statistics, policy, profile),
         model_calls=int(statistics.get("s/calls")),
         mean_latency_ms=statistics.get("s/ms/sum") / timed if timed else None,
