@@ -53,8 +53,6 @@ class AgentAsker(Asker):
                 return self._made(inside.run(self._handler, self._request.override(messages=prompt)))
             except StructuredOutputError as error:
                 return self._failed(error)
-            except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
-                return self._withheld(error)
 
     async def _adraft(self, prompt: Any) -> Draft:
         request = self._request.override(messages=prompt)
@@ -63,8 +61,6 @@ class AgentAsker(Asker):
                 return self._made(await asyncio.create_task(_awaited(self._handler, request), context=inside))
             except StructuredOutputError as error:
                 return self._failed(error)
-            except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
-                return self._withheld(error)
 
     def _failed(self, error: StructuredOutputError) -> Draft:
         return Draft(None, self._replied(error.ai_message).message, error)

@@ -70,25 +70,30 @@ class Asker:
     ) -> Completion[Draft]:
         """Get a draft, blocking at most `timeout` seconds."""
         del model  # chosen by what is bound, or by the caller's keywords
-        return self._taken(call_within(timeout, self._draft, prompt), prompt)
+        try:
+            draft = call_within(timeout, self._draft, prompt)
+        except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
+            draft = self._withheld(error)
+        return self._taken(draft, prompt)
 
     async def acomplete(
         self, prompt: Any, model: str | None = None, *, timeout: float | None = None
     ) -> Completion[Draft]:
         """Get a draft without blocking the event loop; the engine cancels it when the time is up."""
         del model, timeout
-        return self._taken(await self._adraft(prompt), prompt)
+        try:
+            draft = await self._adraft(prompt)
+        except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
+            draft = self._withheld(error)
+        return self._taken(draft, prompt)
 
     def _draft(self, prompt: Any) -> Draft:
         config = self._scope.child(f"loopllm:iteration:{self.iteration}")
         asked, tail = self._parts.asked, self._parts.tail
-        try:
-            if self._recording:
-                draft = self._recorded(list(asked.stream(prompt, config, **self._kwargs)))
-            else:
-                draft = self._replied(asked.invoke(prompt, config, **self._kwargs))
-        except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
-            return self._withheld(error)
+        if self._recording:
+            draft = self._recorded(list(asked.stream(prompt, config, **self._kwargs)))
+        else:
+            draft = self._replied(asked.invoke(prompt, config, **self._kwargs))
         if tail is None:
             return draft
         try:
@@ -99,14 +104,11 @@ class Asker:
     async def _adraft(self, prompt: Any) -> Draft:
         config = self._scope.child(f"loopllm:iteration:{self.iteration}")
         asked, tail = self._parts.asked, self._parts.tail
-        try:
-            if self._recording:
-                chunks = [chunk async for chunk in asked.astream(prompt, config, **self._kwargs)]
-                draft = self._recorded(chunks)
-            else:
-                draft = self._replied(await asked.ainvoke(prompt, config, **self._kwargs))
-        except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
-            return self._withheld(error)
+        if self._recording:
+            chunks = [chunk async for chunk in asked.astream(prompt, config, **self._kwargs)]
+            draft = self._recorded(chunks)
+        else:
+            draft = self._replied(await asked.ainvoke(prompt, config, **self._kwargs))
         if tail is None:
             return draft
         try:

@@ -266,6 +266,7 @@ class _ModelRun:
         return message
 
     def pieces(self, result: Result) -> Sequence[Any]:
+        self.answer(result)  # raises where there is none
         return message_pieces(result, self._asker.usages)
 
 

@@ -12,6 +12,7 @@ from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackH
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.tools import tool
+from openai import LengthFinishReasonError
 from pydantic import BaseModel, ValidationError
 
 from loopllm import AdaptivePriors, LoopConfig
@@ -164,6 +165,27 @@ def test_a_structure_is_asked_for_until_it_can_be_read(scripted: Any) -> None:
     good = AIMessage("", tool_calls=[{"name": "Person", "args": {"name": "Al", "age": 9}, "id": "1"}])
     model = LoopedChatModel(bound=scripted("who?", good), evaluator=lambda text: 0.1)
     assert model.with_structured_output(Person).invoke("?") == Person(name="Al", age=9)
+
+
+@HOW
+async def test_an_answer_its_client_withholds_since_it_was_cut_off_is_a_deficiency(
+    scripted: Any, cut_off: Any, how: Any
+) -> None:
+    bound = scripted(cut_off("Al"), "yes")
+    message = await call(LoopedChatModel(bound=bound, evaluator=lambda text: 1.0), how, "?")
+    assert message.text == "yes"
+    assert "cut off" in bound.seen[1][-1].text
+
+
+@HOW
+async def test_when_every_answer_was_cut_off_the_clients_error_is_raised(
+    scripted: Any, cut_off: Any, how: Any
+) -> None:
+    model = LoopedChatModel(
+        bound=scripted(cut_off("Al")), evaluator=bool, config=LoopConfig(max_iterations=2)
+    )
+    with pytest.raises(LengthFinishReasonError):
+        await call(model, how, "?")
 
 
 def test_its_own_settings_hold_for_a_structure_too(scripted: Any) -> None:

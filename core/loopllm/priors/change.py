@@ -23,7 +23,7 @@ PRIOR_OF_CHANGE = 0.01
 """Probability that the process changed at a given split."""
 
 VOICE = 0.5
-"""tau. Of 168 simulated pairs of seven families that did not change, 4 were then taken to have changed in 200 runs."""
+"""tau. Of 168 simulated pairs that did not change 8 were then taken to have changed at some time in 200 runs."""
 
 NEGLIGIBLE = 30.0
 """Log weights that are less than the largest by so much add nothing."""
