@@ -67,6 +67,6 @@ def belief_in_generations(told: Mapping[int, LogLikelihoods], prior: Sequence[fl
         for older in ends[:-1]
     ]
     top = max([0.0, *odds])  # the log odds that nothing changed
-    chances = [exp(value - top) for value in odds]
+    chances = [exp(value - top) for value in odds]  # that it changed after each generation but the last
     total = exp(-top) + sum(chances)
     return {age: 1.0 - sum(chances[index:]) / total for index, age in enumerate(ages)}
