@@ -177,6 +177,15 @@ def test_a_change_of_the_model_is_noticed():
     assert "150 runs before that no longer count" in decision.message
 
 
+def test_where_a_pair_changed_its_relatives_past_counts_no_longer_either():
+    priors = taught([[0.0, 1.0]] * 100)
+    for _ in range(100):
+        priors.observe(CallObservation("t", "other", [0.0, 1.0]))
+    for _ in range(30):
+        priors.observe(CallObservation("t", "m", [0.0, 0.0]))
+    assert priors.policy("t", "m").decide([0.0]).probability_of_improvement < 0.06
+
+
 def test_a_report_tells_of_a_change_of_the_model():
     priors = taught([[0.0, 1.0]] * 150)
     assert "it changed" not in str(priors.report("t", "m"))
