@@ -34,7 +34,7 @@ SIBLINGS_COUNT_OF_A_WAY = 400.0
 OTHER_WAYS_COUNT = 8.0
 """Transitions made in other ways of asking that count, at most, towards the only way that is allowed."""
 
-DOUBT = 0.3
+DOUBT = 0.1
 """Probability that a pair is not of the kind of its relatives."""
 
 RELATIVES_GROWTH = 0.1
