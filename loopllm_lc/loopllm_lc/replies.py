@@ -65,14 +65,14 @@ def reply_in(error: Exception) -> AIMessage | None:
     OpenAI's client raises `LengthFinishReasonError` where a structure was asked for, and keeps the paid completion in
     it. It is known by what it carries: the client is no dependency of this package.
     """
-    choices = getattr(getattr(error, "completion", None), "choices", None)
-    if not choices:
+    completion: Any = getattr(error, "completion", None)
+    if not getattr(completion, "choices", None):
         return None
-    completion: Any = error.completion  # type: ignore[attr-defined]
+    choice = completion.choices[0]
     return AIMessage(
-        choices[0].message.content or "",
+        choice.message.content or "",
         usage_metadata=_counted(completion.usage),
-        response_metadata={"finish_reason": choices[0].finish_reason, "model_name": completion.model},
+        response_metadata={"finish_reason": choice.finish_reason, "model_name": completion.model},
     )
 
 
