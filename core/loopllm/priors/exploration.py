@@ -3,12 +3,13 @@
 A rule that stops early never sees what it misses: the belief that keeps it from going on is never put to the test.
 While learning, a call from a state that was seldom seen is therefore reckoned cheaper than it is,
 
-    price(n) = c (1 - S / (1 + n / N0)),
+    price(n) = c (1 - S / sqrt(1 + n / N0)),
 
-n being the transitions seen from that momentum and depth in that way of asking. The plan is made with these prices, so
-that it reaches for states whose price is low through several calls (deep exploration as an information bonus in the
-planner: Osband et al. 2016, arXiv 1402.0635; Strehl & Littman 2008, J. Computer and System Sciences 74:1309). What is
-paid for it is bounded: at most S c per call, falling as 1/n.
+n being the transitions seen from that momentum and depth. The bonus falls as what is not known of a probability does,
+so that a call that hardly seems to pay is tried until it plainly does not (the exploration bonus of Strehl & Littman
+2008, J. Computer and System Sciences 74:1309). The plan is made with these prices, so that it reaches for states whose
+price is low through several calls (deep exploration: Osband et al. 2016, arXiv 1402.0635). What is paid for it is
+bounded: at most S c / sqrt(1 + n / N0) for a call.
 
 Between several ways of asking the one that was tried less is hoped to be better than it is believed to be,
 
@@ -33,7 +34,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log1p
+from math import exp, log1p, sqrt
 
 from loopllm.priors.counts import TransitionCounts
 from loopllm.priors.run_state import BANDS, DEPTH_EDGES, DEPTHS
@@ -50,7 +51,7 @@ class Curiosity:
 
     Attributes:
         discount: S, part of a call's cost that its first observation is worth.
-        familiar: N0, transitions after which half of the discount is left.
+        familiar: N0, transitions after which 0.7 of the discount is left.
     """
 
     discount: float
@@ -60,10 +61,7 @@ class Curiosity:
 GRADED = Curiosity(0.25, 8.0)
 """Where scores are graded, every call gives a sign of what the next may bring."""
 
-BETWEEN_WAYS = Curiosity(0.5, 8.0)
-"""Where there are several ways of asking again, a call also tells of the way that it was asked in."""
-
-YES_NO = Curiosity(1.0, 2.5)
+YES_NO = Curiosity(1.0, 2.0)
 """A verifier that only says no gives no sign that the next call may succeed, and a rule that believes it will not never
 finds out: the first few calls are free. Its runs stand in the same few states, so that this is soon over."""
 
@@ -82,28 +80,26 @@ def fixed_price(call_cost: float) -> Price:
     return lambda *_state: call_cost
 
 
-def curiosity(first_scores: Sequence[float], ways: int) -> Curiosity:
+def curiosity(first_scores: Sequence[float]) -> Curiosity:
     """S and N0 for a pair, by how many of its first scores were exactly 0 or 1.
 
-    >>> curiosity([3.0] + 20 * [0.0], 1).discount > curiosity([0.0, 3.0] + 19 * [0.0], 1).discount
+    >>> curiosity([3.0] + 20 * [0.0]).discount > curiosity([0.0, 3.0] + 19 * [0.0]).discount
     True
 
     Args:
         first_scores: Number of first scores per bin, see `first_scores.first_bin`.
-        ways: Number of ways of asking again to choose from.
     """
     yes_no = (first_scores[0] + first_scores[-1] + YES_NO_BEFORE) / (sum(first_scores) + 1.0)
-    graded = GRADED if ways == 1 else BETWEEN_WAYS
     return Curiosity(
-        graded.discount + (YES_NO.discount - graded.discount) * yes_no,
-        1.0 / ((1.0 - yes_no) / graded.familiar + yes_no / YES_NO.familiar),
+        GRADED.discount + (YES_NO.discount - GRADED.discount) * yes_no,
+        1.0 / ((1.0 - yes_no) / GRADED.familiar + yes_no / YES_NO.familiar),
     )
 
 
 def discounted_price(counts: TransitionCounts, call_cost: float, curious: Curiosity) -> Price:
     """What a call is reckoned to cost while learning.
 
-    >>> counts = TransitionCounts(); counts.add(0, 0, 8.0)
+    >>> counts = TransitionCounts(); counts.add(0, 0, 24.0)
     >>> price = discounted_price(counts, 0.1, Curiosity(0.4, 8.0))
     >>> round(price(0, 1), 3), round(price(0, 2), 3)
     (0.08, 0.06)
@@ -115,7 +111,7 @@ def discounted_price(counts: TransitionCounts, call_cost: float, curious: Curios
 
     def price(momentum: int, depth: int) -> float:
         n = seen.get((momentum, bisect_left(DEPTH_EDGES, depth)), 0.0)
-        return call_cost * (1.0 - curious.discount / (1.0 + max(n, 0.0) / curious.familiar))
+        return call_cost * (1.0 - curious.discount / sqrt(1.0 + max(n, 0.0) / curious.familiar))
 
     return price
 

@@ -196,7 +196,7 @@ def _parts(beliefs: Beliefs, *, explore: bool) -> dict[str, Price]:
     together = TransitionCounts()
     for counts in beliefs.counts.values():
         together.merge(counts)
-    curious = curiosity(beliefs.first_scores, len(beliefs.outlooks))
+    curious = curiosity(beliefs.first_scores)
     return dict.fromkeys(beliefs.outlooks, discounted_price(together, 1.0, curious))
 
 

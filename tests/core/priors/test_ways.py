@@ -130,7 +130,7 @@ def test_the_best_known_way_gets_no_hope_the_others_a_bounded_one_and_the_less_k
 
 def test_without_exploration_the_plan_is_made_on_the_beliefs_alone():
     priors = AdaptivePriors()
-    learn_online(priors, {"last": 0.2}, 20)
+    learn_online(priors, {"last": 0.05}, 20)
     chosen = {
         explore: priors.policy("t", "m", ways=("last", "fresh"), explore=explore, **TERMS).decide([0.0]).move
         for explore in (False, True)
