@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from benchmarks.stopping_lab.trajectories import THRESHOLD, Floats, Ints, Runs, Utility, earned
+from benchmarks.stopping_lab.trajectories import THRESHOLD, Floats, Ints, Runs, Utility
 from benchmarks.stopping_lab.trial import Pair, Trial
 
 SECONDS_PER_CALL = 1.0
@@ -156,7 +156,3 @@ def schooled(names: Api, pairs: Sequence[Pair], sets: Sequence[Runs], runs: int)
                 scores = given.observed[n, : given.length[n]].tolist()
                 priors.observe(observation(names, pair, scores))
     return priors
-
-
-def mean_earned(runs: Runs, utility: Utility, stops: Ints) -> float:
-    return float(earned(runs.payoff(utility), stops).mean())

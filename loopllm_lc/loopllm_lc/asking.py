@@ -19,7 +19,7 @@ from loopllm.providers.deadline import call_within
 from loopllm_lc.anatomy import Anatomy
 from loopllm_lc.drafts import Draft
 from loopllm_lc.handoff import Handoff
-from loopllm_lc.replies import added_up, finish_reason_of, merge_chunks, reply_in, whole
+from loopllm_lc.replies import added_up, finish_reason_of, merge_chunks, whole, withheld_reply
 from loopllm_lc.scope import Scope
 from loopllm_lc.usage import sum_usage, usage_of
 
@@ -125,10 +125,7 @@ class Asker:
 
     def _withheld(self, error: Exception) -> Draft:
         """Return the draft that the model's client would not hand over, since it was cut off; or raise `error`."""
-        reply = reply_in(error)
-        if reply is None:
-            raise error
-        return Draft(None, self._replied(reply).message, error)
+        return Draft(None, self._replied(withheld_reply(error)).message, error)
 
     def _recorded(self, chunks: Sequence[Any]) -> Draft:
         if not chunks or not all(isinstance(chunk, AIMessageChunk) for chunk in chunks):

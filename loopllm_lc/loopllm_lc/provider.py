@@ -13,7 +13,7 @@ from loopllm.errors import MisuseError
 from loopllm.providers.base import Completion, CompletionChunk, TextPrompt
 from loopllm.providers.deadline import await_within, call_within
 from loopllm_lc.model_identity import model_id_of
-from loopllm_lc.replies import finish_reason_of, text_of
+from loopllm_lc.replies import finish_reason_of, text_of, withheld_reply
 from loopllm_lc.usage import usage_of
 
 
@@ -27,7 +27,8 @@ class LangChainProvider:
     'yes'
 
     Calls keep their parent in a trace when they are made inside of another runnable. Errors of the model pass
-    through as they are; the engine knows which of them are worth a retry.
+    through as they are; the engine knows which of them are worth a retry. A reply that the model's client withholds
+    since it was cut off at its token limit is a reply.
 
     Args:
         chat_model: A chat model, a text model, or either with settings bound to it.
@@ -58,14 +59,22 @@ class LangChainProvider:
             Exception: What the model raised.
         """
         asked = _bound(self.chat_model, model)
-        return _completion(call_within(timeout, asked.invoke, _input(prompt)))
+        try:
+            reply = call_within(timeout, asked.invoke, _input(prompt))
+        except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
+            reply = withheld_reply(error)
+        return _completion(reply)
 
     async def acomplete(
         self, prompt: TextPrompt, model: str | None = None, *, timeout: float | None = None
     ) -> Completion[str]:
         """Answer `prompt` without blocking the event loop. Errors as in `complete`."""
         asked = _bound(self.chat_model, model)
-        return _completion(await await_within(timeout, asked.ainvoke(_input(prompt))))
+        try:
+            reply = await await_within(timeout, asked.ainvoke(_input(prompt)))
+        except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
+            reply = withheld_reply(error)
+        return _completion(reply)
 
     def stream(
         self, prompt: TextPrompt, model: str | None = None, *, timeout: float | None = None

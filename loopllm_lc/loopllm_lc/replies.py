@@ -59,15 +59,18 @@ def is_cut_off(message: Any) -> bool:
     return (finish_reason_of(message) or "").lower() in _CUT_OFF
 
 
-def reply_in(error: Exception) -> AIMessage | None:
-    """Return the reply that a client would not hand over since its token limit cut it off, or None.
+def withheld_reply(error: Exception) -> AIMessage:
+    """Return the reply that a client would not hand over since its token limit cut it off.
 
     OpenAI's client raises `LengthFinishReasonError` where a structure was asked for, and keeps the paid completion in
     it. It is known by what it carries: the client is no dependency of this package.
+
+    Raises:
+        Exception: `error` itself, when it holds no reply.
     """
     completion: Any = getattr(error, "completion", None)
     if not getattr(completion, "choices", None):
-        return None
+        raise error
     choice = completion.choices[0]
     return AIMessage(
         choice.message.content or "",

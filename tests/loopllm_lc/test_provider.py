@@ -120,6 +120,22 @@ def test_the_models_own_error_passes_through(scripted: Any) -> None:
         LangChainProvider(scripted(ZeroDivisionError("boom"))).complete("?")
 
 
+def test_a_reply_that_the_client_withholds_since_it_was_cut_off_is_a_reply(
+    scripted: Any, cut_off: Any
+) -> None:
+    completion = LangChainProvider(scripted(cut_off("Al"))).complete("Who?")
+    assert completion.content == "Al"
+    assert completion.finish_reason == "length"
+    assert completion.usage.total_tokens == 98
+
+
+async def test_a_withheld_reply_is_a_draft_of_an_awaited_loop(
+    scripted: Any, cut_off: Any, says_yes: Any
+) -> None:
+    result = await LoopedLLM(scripted(cut_off("ye"), "yes")).arefine("Agree.", says_yes)
+    assert [record.output for record in result.iterations] == ["ye", "yes"]
+
+
 def test_a_key_is_in_no_repr() -> None:
     provider = LangChainProvider(ChatOpenAI(model="gpt-4o", api_key="sk-very-secret"))
     assert "sk-very-secret" not in repr(provider) + str(vars(provider))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from loopllm.results import EvaluationResult
@@ -15,9 +15,6 @@ Context = Mapping[str, Any]
 
 Verdict = float | bool | EvaluationResult
 """What a plain callable may return: a score in [0, 1], pass or fail, or everything."""
-
-EvaluatorFunction = Callable[..., Verdict | Awaitable[Verdict]]
-"""`(output, context=None) -> Verdict`, sync or async."""
 
 
 @runtime_checkable
