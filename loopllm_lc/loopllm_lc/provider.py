@@ -28,7 +28,7 @@ class LangChainProvider:
 
     Calls keep their parent in a trace when they are made inside of another runnable. Errors of the model pass
     through as they are; the engine knows which of them are worth a retry. A reply that the model's client withholds
-    since it was cut off at its token limit is a reply.
+    since it was cut off at its token limit is a reply, where it is not streamed.
 
     Args:
         chat_model: A chat model, a text model, or either with settings bound to it.

@@ -63,7 +63,8 @@ GRADED = Curiosity(0.25, 8.0)
 
 YES_NO = Curiosity(1.0, 2.0)
 """A verifier that only says no gives no sign that the next call may succeed, and a rule that believes it will not never
-finds out: the first few calls are free. Its runs stand in the same few states, so that this is soon over."""
+finds out: the first call is free, and those that follow nearly. Its runs stand in the same few states, so that these
+are soon known."""
 
 YES_NO_BEFORE = 0.3
 """Probability of such a verifier before any run, in the weight of one run."""
