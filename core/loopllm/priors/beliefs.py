@@ -20,7 +20,7 @@ from loopllm.priors.forgetting import faded, first_scores
 from loopllm.priors.own_runs import OwnRuns, OwnRunsReader
 from loopllm.priors.statistics import Statistics
 from loopllm.priors.tilting import Outlook
-from loopllm.priors.ways import OWN_STRENGTH, TWINS, lean, with_twin
+from loopllm.priors.ways import OWN_STRENGTH, TWINS, before_trial, lean, with_twin
 
 OTHERS_VOICE, SIBLINGS_VOICE = 20.0, 40.0
 """Transitions of other pairs that count, at most, towards which archetype it is."""
@@ -235,10 +235,12 @@ class Believer:
         )
 
     def _nothing(self, ways: Sequence[str]) -> _Seen:
+        tried = dict.fromkeys(ways, 0.0)
+        before, leaning = before_trial(tried), self.arithmetic.leaning
         return _Seen(
             {way: TransitionCounts() for way in ways},
-            dict.fromkeys(ways, 0.0),
-            lambda mixed: dict.fromkeys(ways, mixed),
+            tried,
+            lambda mixed: {way: leaning(mixed, factors) for way, factors in before.items()},
         )
 
     def _seen(
@@ -277,11 +279,14 @@ class Believer:
         of_model = {way: mine[way] + with_twin(others.__getitem__, way) for way in ways}
         all_ways = capped(siblings + own.counts, SIBLINGS_COUNT_OF_A_WAY)
 
+        tried = {way: of_model[way].size for way in ways}
+        before = before_trial(tried)
+
         def looks(mixed: Mixture) -> Mapping[str, Outlook]:
             shared, average = self._corrected(mixed, theirs, own.counts), self._corrected(mixed, all_ways)
-            return {way: self._departing(shared, lean(of_model[way], average), mine[way]) for way in ways}
+            leans = {way: lean(of_model[way], average, before[way]) for way in ways}
+            return {way: self._departing(shared, leans[way], mine[way]) for way in ways}
 
-        tried = {way: of_model[way].size for way in ways}
         return _Seen({way: seen[way] for way in ways}, tried, looks)
 
     def _departing(self, shared: Outlook, factors: Row | None, own: TransitionCounts) -> Outlook:
