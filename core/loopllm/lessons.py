@@ -12,29 +12,53 @@ from loopllm.judging import is_good_enough
 from loopllm.priors import CallObservation, Policy, RoundObservation
 from loopllm.priors.hindsight import look_back
 from loopllm.priors.learning import costs_of
+from loopllm.priors.objective import goal_of
 from loopllm.results import UNKNOWN_USAGE, EvaluationResult, Usage
 from loopllm.snapshot import Ledger
 from loopllm.terms import Terms
+
+REFUSED_AT = 0.6
+"""Part of the threshold at which a refused draft is learned where only passing counts. Its score was enough, so it does
+not say how near the next draft is; were it learned as just below the threshold, every small gain would seem to pass."""
 
 
 def learned_scores(ledger: Ledger[Any, Any], config: LoopConfig) -> Sequence[float]:
     """Return the scores as the priors should see them.
 
-    A draft that its evaluator refused is no success, whatever its score: it counts as just below the threshold. Of a
-    draft that was judged again it is the first score, so that all compare.
+    A draft that its evaluator refused is no success, whatever its score: see `refused_at`. Of a draft that was judged
+    again it is the first score, so that all compare.
     """
-    return tuple(scores[0] for scores in judgements_of(ledger, config))
+    firsts = [judged[0] for judged in _judged(ledger)]
+    return tuple(each.score if _counts(each, config) else refused_at(config) for each in firsts)
 
 
 def judgements_of(ledger: Ledger[Any, Any], config: LoopConfig) -> Sequence[Sequence[float]]:
-    """Return all scores of each scored draft, as the priors should see them."""
-    below = nextafter(config.quality_threshold, 0.0)
+    """Return all scores of each scored draft; one of a judgement that refused it is just below the threshold."""
+    below = just_below(config)
+    return [[each.score if _counts(each, config) else below for each in judged] for judged in _judged(ledger)]
 
-    def seen(result: EvaluationResult) -> float:
-        return result.score if is_good_enough(result, config) else min(result.score, below)
 
+def refused_at(config: LoopConfig) -> float:
+    """Return the score at which a refused draft is learned; where the score itself is the value, just below enough."""
+    if goal_of(config.objective) == "threshold":
+        return REFUSED_AT * config.quality_threshold
+    return just_below(config)
+
+
+def just_below(config: LoopConfig) -> float:
+    """Return the highest score that is not enough."""
+    return nextafter(config.quality_threshold, 0.0)
+
+
+def _counts(result: EvaluationResult, config: LoopConfig) -> bool:
+    """Return True when a judgement's score says whether the draft is good enough."""
+    return result.score < config.quality_threshold or is_good_enough(result, config)
+
+
+def _judged(ledger: Ledger[Any, Any]) -> list[Sequence[EvaluationResult]]:
+    """Return the judgements of each scored draft."""
     return [
-        [seen(each) for each in record.judgements or (record.evaluation,)]
+        record.judgements or (record.evaluation,)
         for record in ledger.records
         if record.evaluation is not None
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loopllm.lessons import judgements_of, learned_scores, policy_of
+from loopllm.lessons import judgements_of, learned_scores, policy_of, refused_at
 from loopllm.priors import Policy
 from loopllm.results import IterationRecord, OutputT, PromptT
 from loopllm.snapshot import Ledger
@@ -54,7 +54,13 @@ def leading(
 def standings(
     ledger: Ledger[PromptT, OutputT], terms: Terms[PromptT, OutputT], policy: Policy
 ) -> Sequence[float]:
-    """Return the scores by which the policy is asked."""
+    """Return the scores by which the policy is asked: those of refused drafts as they are learned."""
+    config = terms.config
     if terms.judging is None:
-        return learned_scores(ledger, terms.config)
-    return terms.judging.standings(policy, judgements_of(ledger, terms.config))
+        return learned_scores(ledger, config)
+    heights = terms.judging.standings(policy, judgements_of(ledger, config))
+    enough, low = config.quality_threshold, refused_at(config)
+    return [
+        min(height, low) if not record.passed and (record.score or 0.0) >= enough else height
+        for record, height in zip(ledger.scored, heights, strict=True)
+    ]

@@ -13,8 +13,10 @@ from loopllm import AdaptivePriors, EvaluationResult, LoopConfig, LoopedLLM
 from loopllm.errors import EvaluatorError
 from loopllm.events import DraftJudgedAgain, DraftScored
 from loopllm.feedback import TextFormat
+from loopllm.lessons import learned_scores
 from loopllm.preparing import make_terms
 from loopllm.refinement import Refinement
+from loopllm.standings import standings
 from loopllm.steps import (
     CallModel,
     Evaluate,
@@ -274,3 +276,11 @@ def test_priors_that_only_observe_judge_nothing_again() -> None:
     )
     loop.refine("Write.", judge, model="m")
     assert judge.seen == [1]
+
+
+def test_a_refused_draft_is_not_looked_up_as_nearly_good_enough_either() -> None:
+    run = begin()
+    after(run, 0.82, passed=False)
+    ledger, policy = run._ledger, run.terms.policy
+    assert policy is not None
+    assert list(standings(ledger, run.terms, policy)) == list(learned_scores(ledger, run.terms.config))

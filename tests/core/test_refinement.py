@@ -350,14 +350,18 @@ def test_the_last_round_is_remembered_together_with_the_end() -> None:
     assert exit_of(run) == "quality_threshold"
 
 
-def test_a_refused_draft_is_not_remembered_as_a_success() -> None:
-    run = begin(learns=True, quality_threshold=0.8)
+@pytest.mark.parametrize(("objective", "learned"), [("threshold", 0.48), ("quality", 0.8)])
+def test_a_refused_draft_is_remembered_as_no_success_and_where_only_success_counts_not_as_near(
+    objective: Any, learned: float
+) -> None:
+    run = begin(learns=True, quality_threshold=0.8, objective=objective)
     run.receive(ModelReplied("draft"))
     run.receive(Evaluated(EvaluationResult(0.95, passed=False)))
     step = run.next_step()
     assert isinstance(step, Remember)
     assert step.round is not None
     assert step.round.scores[0] < 0.8
+    assert step.round.scores[0] == pytest.approx(learned)
 
 
 def test_a_draft_without_a_score_teaches_nothing() -> None:
