@@ -20,6 +20,7 @@ from math import exp
 from operator import add, mul
 
 from loopllm.priors.counts import WIDTH, Row, TransitionCounts
+from loopllm.priors.observation import USUAL_WAY
 from loopllm.priors.run_state import BANDS, DEPTHS, FIRST_GAIN, FIRST_STALL
 from loopllm.priors.tilting import Outlook, tilt, tilted
 
@@ -91,7 +92,8 @@ def before_trial(tried: Mapping[str, float]) -> dict[str, Row | None]:
     """Factors by which each way is believed to depart from the average of the ways, before it was tried.
 
     The average is over the calls that were made, one more in each way, so that they are 1 for a way that was nearly the
-    only one, and all others depart from that one. None where there is no choice.
+    only one, and all others depart from that one. A way that the caller puts first, in the place of the usual one, is
+    believed to be as good as the best. None where there is no choice.
 
     >>> new, used = before_trial({"last": 0.0, "fresh": 0.0}), before_trial({"last": 0.0, "fresh": 98.0})
     >>> [round(new[way][-1], 3) for way in new], [round(used[way][-1], 3) for way in used]
@@ -100,11 +102,13 @@ def before_trial(tried: Mapping[str, float]) -> dict[str, Row | None]:
     {'last': None}
 
     Args:
-        tried: Transitions that speak of each way.
+        tried: Transitions that speak of each way, in the order in which the caller names them.
     """
     if len(tried) == 1:
         return dict.fromkeys(tried)
     logs = {way: BEFOREHAND.get(way, 0.0) for way in tried}
+    if (first := next(iter(tried))) != USUAL_WAY:
+        logs[first] = max(logs.values())
     average = sum((n + 1.0) * logs[way] for way, n in tried.items()) / (sum(tried.values()) + len(tried))
     return {way: hoping(exp(value - average)) for way, value in logs.items()}
 

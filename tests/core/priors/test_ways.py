@@ -2,7 +2,7 @@
 
 from collections import Counter
 from itertools import product
-from math import exp
+from math import exp, log
 from random import Random
 from typing import Any
 
@@ -16,7 +16,7 @@ from loopllm.priors.exploration import HOPE, hopes
 from loopllm.priors.learning import events_of, learn_run
 from loopllm.priors.run_state import cell_of
 from loopllm.priors.statistics import Statistics
-from loopllm.priors.ways import Leaning, lean, with_twin
+from loopllm.priors.ways import Leaning, before_trial, lean, with_twin
 
 TERMS: dict[str, Any] = {
     "objective": "threshold",
@@ -86,6 +86,26 @@ def test_a_builder_of_the_callers_own_is_learned_under_its_name_and_chosen_when_
     ]
     assert [[r.action for r in result.iterations] for result in results[-5:]] == [["first", "socratic"]] * 5
     assert any(way == "socratic" for _, way in priors._pair("default", "m").layers)
+
+
+@pytest.mark.parametrize(
+    ("ways", "first"),
+    [
+        (("last", "best", "deficiencies", "fresh"), "deficiencies"),
+        (("fresh", "last", "best", "deficiencies"), "fresh"),
+        (("last", "socratic"), "socratic"),
+    ],
+)
+def test_before_anything_was_tried_it_asks_as_the_caller_put_first_or_as_a_small_model_did_best(ways, first):
+    assert AdaptivePriors().policy("t", "m", ways=ways, **TERMS).decide([0.4]).move == first
+
+
+@given(st.lists(st.floats(0, 500), min_size=2, max_size=5))
+def test_what_is_believed_of_the_ways_beforehand_is_1_on_the_average_of_the_calls(calls):
+    tried = dict(zip(["last", "best", "deficiencies", "fresh", "socratic"], calls, strict=False))
+    factors = {way: row[-1] for way, row in before_trial(tried).items() if row is not None}
+    total = sum((tried[way] + 1) * log(factor) for way, factor in factors.items())
+    assert total == pytest.approx(0.0, abs=1e-6)
 
 
 def test_statistics_are_kept_per_way_and_add_up():
