@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
@@ -21,6 +22,7 @@ from loopllm.providers.deadline import await_within, call_within
 from loopllm_li.answer_rounds import AnswerAttempt
 from loopllm_li.answers import Answer, aanswer_of, answer_of
 from loopllm_li.bundles import plain
+from loopllm_li.llm_calls import LLMCalls
 from loopllm_li.transform_engine import LoopedTransformQueryEngine, answers_from_nodes
 
 DEFAULT_REVISION_PROMPT = PromptTemplate("{query_str}\n\n{revision}")
@@ -60,10 +62,10 @@ class Answering:
         """Answer, blocking at most `timeout` seconds."""
         del model  # the engine has its own
         if (opening := self._taken_opening()) is not None:
-            return Completion(opening)
+            return Completion(opening, usage=opening.usage)
         began = time.perf_counter()
         answer = call_within(timeout, self._ask, prompt)
-        return Completion(answer, latency_ms=(time.perf_counter() - began) * 1000.0)
+        return _completion(answer, began)
 
     async def acomplete(
         self, prompt: AnswerAttempt, model: str | None = None, *, timeout: float | None = None
@@ -71,22 +73,28 @@ class Answering:
         """Answer without blocking the event loop."""
         del model
         if (opening := self._taken_opening()) is not None:
-            return Completion(opening)
+            return Completion(opening, usage=opening.usage)
         began = time.perf_counter()
         answer = await await_within(timeout, self._aask(prompt))
-        return Completion(answer, latency_ms=(time.perf_counter() - began) * 1000.0)
+        return _completion(answer, began)
 
     def _ask(self, prompt: AnswerAttempt) -> Answer:
-        bundle = self._bundle(prompt)
-        if self._nodes is None:
-            return self._kept(answer_of(self._engine.query(bundle)))
-        return answer_of(self._engine.synthesize(bundle, list(self._nodes)))
+        bundle, calls = self._bundle(prompt), LLMCalls()
+        with calls.listening():
+            if self._nodes is not None:
+                answer = answer_of(self._engine.synthesize(bundle, list(self._nodes)))
+            else:
+                answer = self._kept(answer_of(self._engine.query(bundle)))
+        return replace(answer, usage=calls.usage)
 
     async def _aask(self, prompt: AnswerAttempt) -> Answer:
-        bundle = self._bundle(prompt)
-        if self._nodes is None:
-            return self._kept(await aanswer_of(await self._engine.aquery(bundle)))
-        return await aanswer_of(await self._engine.asynthesize(bundle, list(self._nodes)))
+        bundle, calls = self._bundle(prompt), LLMCalls()
+        with calls.listening():
+            if self._nodes is not None:
+                answer = await aanswer_of(await self._engine.asynthesize(bundle, list(self._nodes)))
+            else:
+                answer = self._kept(await aanswer_of(await self._engine.aquery(bundle)))
+        return replace(answer, usage=calls.usage)
 
     def _bundle(self, prompt: AnswerAttempt) -> QueryBundle:
         original = plain(prompt.original)
@@ -108,6 +116,10 @@ class Answering:
         if self._keeps_nodes and answer.source_nodes:
             self._nodes = answer.source_nodes
         return answer
+
+
+def _completion(answer: Answer, began: float) -> Completion[Answer]:
+    return Completion(answer, usage=answer.usage, latency_ms=(time.perf_counter() - began) * 1000.0)
 
 
 def can_rewrite_only(engine: Any) -> bool:

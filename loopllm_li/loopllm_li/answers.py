@@ -21,6 +21,8 @@ from llama_index.core.base.response.schema import (
 from llama_index.core.schema import MetadataMode, NodeWithScore
 from llama_index.core.types import TokenAsyncGen, TokenGen
 
+from loopllm.results import UNKNOWN_USAGE, Usage
+
 _PIECE = re.compile(r"\s*\S+|\s+$")
 
 Settled = Response | PydanticResponse
@@ -34,11 +36,13 @@ class Answer:
         text: Its words; for a structured answer its JSON.
         response: The response itself, never a stream.
         streamed: True when the engine gave a stream.
+        usage: What the LLM calls behind it used, as far as they told.
     """
 
     text: str
     response: Settled
     streamed: bool = False
+    usage: Usage = UNKNOWN_USAGE
 
     @property
     def source_nodes(self) -> Sequence[NodeWithScore]:

@@ -14,6 +14,7 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.types import TokenAsyncGen, TokenGen
 
 from loopllm_li.answers import Answer, apieces, pieces
+from loopllm_li.llm_calls import LLMCalls
 
 DEFAULT_REVISION_NOTICE = "\n\nRevised answer:\n\n"
 """What is written between a first answer that was not good enough and the better one."""
@@ -30,11 +31,15 @@ class OptimisticStream:
     Args:
         first: The inner engine's stream.
         notice: What is written before a better answer.
+        calls: The LLM calls behind the stream.
     """
 
-    def __init__(self, first: StreamingResponse | AsyncStreamingResponse, notice: str) -> None:
+    def __init__(
+        self, first: StreamingResponse | AsyncStreamingResponse, notice: str, calls: LLMCalls
+    ) -> None:
         self._first = first
         self._notice = notice
+        self._calls = calls
         self._story: dict[str, Any] = {}
         self._nodes: list[NodeWithScore] = list(first.source_nodes)
         self._metadata = {**(first.metadata or {}), "loopllm": self._story}
@@ -44,7 +49,8 @@ class OptimisticStream:
 
         def generate() -> TokenGen:
             texts: list[str] = []
-            for piece in self._first.response_gen or ():  # type: ignore[union-attr]  # only plain streams come here
+            stream = self._first.response_gen or ()
+            for piece in self._calls.heard(stream):  # type: ignore[arg-type]  # only plain streams come here
                 texts.append(piece)
                 yield piece
             answer = self._answer("".join(texts))
@@ -58,7 +64,8 @@ class OptimisticStream:
 
         async def generate() -> TokenAsyncGen:
             texts: list[str] = []
-            async for piece in self._first.response_gen:  # type: ignore[union-attr]  # only async streams come here
+            stream = self._first.response_gen
+            async for piece in self._calls.aheard(stream):  # type: ignore[arg-type]  # only async streams come here
                 texts.append(piece)
                 yield piece
             answer = self._answer("".join(texts))
@@ -71,7 +78,8 @@ class OptimisticStream:
         return AsyncStreamingResponse(generate(), self._nodes, self._metadata)
 
     def _answer(self, text: str) -> Answer:
-        return Answer(text, Response(text, self._nodes, self._first.metadata), streamed=True)
+        response = Response(text, self._nodes, self._first.metadata)
+        return Answer(text, response, streamed=True, usage=self._calls.usage)
 
     def _better(self, first: Answer, outcome: Outcome) -> Answer | None:
         accepted, story = outcome

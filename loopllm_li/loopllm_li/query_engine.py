@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
@@ -27,6 +28,7 @@ from loopllm_li.background_loop import run_blocking
 from loopllm_li.bundles import plain
 from loopllm_li.deep_prompts import DeepPrompts, has_usable_prompts
 from loopllm_li.llama_evaluator import LlamaIndexEvaluator
+from loopllm_li.llm_calls import LLMCalls
 from loopllm_li.model_names import model_name_of
 from loopllm_li.optimistic_stream import DEFAULT_REVISION_NOTICE, OptimisticStream, Outcome
 from loopllm_li.spans import InstrumentationObserver, SpannedJudge, SpannedRounds, dispatcher
@@ -161,23 +163,29 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
     def _answered(self, query: QueryBundle) -> RESPONSE_TYPE:
         if self._streaming != "optimistic":
             return self._shown(self._looped(query), awaited=False)
-        first = self._query_engine.query(plain(query))
+        calls = LLMCalls()
+        with calls.listening():
+            first = self._query_engine.query(plain(query))
         if isinstance(first, StreamingResponse):
-            stream = OptimisticStream(first, self._revision_notice)
+            stream = OptimisticStream(first, self._revision_notice, calls)
             return stream.response(lambda answer: _outcome(self._looped(query, answer)))
-        return self._shown(self._looped(query, answer_of(first)), awaited=False)
+        opening = replace(answer_of(first), usage=calls.usage)
+        return self._shown(self._looped(query, opening), awaited=False)
 
     async def _aanswered(self, query: QueryBundle) -> RESPONSE_TYPE:
         if self._streaming != "optimistic":
             return self._shown(await self._alooped(query), awaited=True)
-        first = await self._query_engine.aquery(plain(query))
+        calls = LLMCalls()
+        with calls.listening():
+            first = await self._query_engine.aquery(plain(query))
         if isinstance(first, AsyncStreamingResponse):
 
             async def finish(answer: Answer) -> Outcome:
                 return _outcome(await self._alooped(query, answer))
 
-            return OptimisticStream(first, self._revision_notice).aresponse(finish)
-        return self._shown(await self._alooped(query, await aanswer_of(first)), awaited=True)
+            return OptimisticStream(first, self._revision_notice, calls).aresponse(finish)
+        opening = replace(await aanswer_of(first), usage=calls.usage)
+        return self._shown(await self._alooped(query, opening), awaited=True)
 
     @dispatcher.span
     def _looped(self, query: QueryBundle, opening: Answer | None = None) -> _Result:

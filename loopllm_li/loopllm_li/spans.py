@@ -22,10 +22,11 @@ from loopllm.events import DraftJudgedAgain, DraftScored, Finished, LoopEvent
 from loopllm.providers.base import Completion, Provider
 from loopllm.results import EvaluationResult, IterationRecord, OutputT, PromptT
 from loopllm_li.judge_face import JudgeFace
+from loopllm_li.llm_calls import LLMCallListener
 
 dispatcher = get_dispatcher("loopllm_li")
 
-_IDLE = (NullEventHandler, NullSpanHandler)
+_IDLE = (NullEventHandler, NullSpanHandler, LLMCallListener)
 ITERATION_TAG = "loopllm.iteration"
 
 
@@ -129,7 +130,7 @@ def scored_iteration(record: IterationRecord[Any, Any], best_score: float | None
 
 
 def listened() -> bool:
-    """Say whether any handler but LlamaIndex's own idle ones listens; spans for nobody would cost more than a round."""
+    """Say whether any handler records what it hears; spans for nobody would cost more than a round."""
     heard: Dispatcher | None = dispatcher
     while heard is not None:
         if not all(isinstance(handler, _IDLE) for handler in (*heard.span_handlers, *heard.event_handlers)):

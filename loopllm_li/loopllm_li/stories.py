@@ -48,4 +48,5 @@ def _round(record: IterationRecord[Any, Any]) -> dict[str, Any]:
         "deficiencies": list(record.deficiencies),
         "error": record.error,
         "latency_ms": record.latency_ms,
+        "usage": usage_dict(record.usage),
     }

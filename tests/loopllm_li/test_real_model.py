@@ -105,6 +105,10 @@ def test_a_looped_retriever_under_a_looped_engine_answers_and_learns(
     )
     response = engine.query(question)
     assert response.source_nodes[0].node_id == PASSAGES[right]
+    story = (response.metadata or {})["loopllm"]
+    told = [each["usage"]["prompt_tokens"] for each in story["iterations"]]
+    assert min(told) > 20
+    assert story["usage"]["prompt_tokens"] == sum(told)
     model = str(LlamaIndexProvider(llm).model_id)
     assert priors.report("query_rewrite", model).total_calls == 1
     assert priors.report("query", model).total_calls == 1

@@ -1,0 +1,192 @@
+"""What the LLM calls inside a query engine used, as LlamaIndex's instrumentation tells it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.response_synthesizers import get_response_synthesizer
+from llama_index_instrumentation import get_dispatcher
+from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions, ShelfRetriever
+
+from loopllm import AdaptivePriors, EvaluationResult, LoopConfig
+from loopllm.results import UNKNOWN_USAGE, Usage
+from loopllm_li import LoopedQueryEngine
+from loopllm_li.llm_calls import LLMCalls
+
+QUERY = "why do tides rise"
+
+
+def told(text: str, sent: int, written: int) -> CompletionResponse:
+    """A reply that tells its tokens, as OpenAI's do."""
+    return CompletionResponse(text=text, raw={"usage": {"prompt_tokens": sent, "completion_tokens": written}})
+
+
+class Completions(ScriptedCompletions):
+    """A completion model with LlamaIndex's callbacks; its `chat` goes through `complete`, so that both tell."""
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return super().complete(prompt, formatted, **kwargs)
+
+    @llm_completion_callback()
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> Iterator[CompletionResponse]:
+        whole = super().complete(prompt, formatted, **kwargs)
+
+        def pieces() -> Iterator[CompletionResponse]:
+            yield CompletionResponse(text=whole.text[:3], delta=whole.text[:3])
+            yield CompletionResponse(text=whole.text, delta=whole.text[3:], raw=whole.raw)
+
+        return pieces()
+
+
+class Chat(ScriptedChat):
+    """A chat model with LlamaIndex's callbacks and async methods of its own."""
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return super().chat(messages, **kwargs)
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return await super().achat(messages, **kwargs)
+
+
+def chat_told(text: str, sent: int, written: int) -> ChatResponse:
+    reply = told(text, sent, written)
+    return ChatResponse(message=ChatMessage(role="assistant", content=text), raw=reply.raw)
+
+
+def judge(text: str, context: Any = None) -> EvaluationResult:
+    """Score an answer by the number it begins with."""
+    return EvaluationResult(float(text.split(maxsplit=1)[0]), deficiencies=["too low"])
+
+
+def engine_of(llm: Any, *, streaming: bool = False) -> RetrieverQueryEngine:
+    synthesizer = get_response_synthesizer(llm=llm, streaming=streaming)
+    return RetrieverQueryEngine(ShelfRetriever({}, ["the moon pulls"]), response_synthesizer=synthesizer)
+
+
+def looped(engine: Any, **settings: Any) -> LoopedQueryEngine:
+    config = LoopConfig(max_iterations=3, convergence_delta=0.0)
+    return LoopedQueryEngine(query_engine=engine, **{"evaluator": judge, "config": config, **settings})
+
+
+def story_of(response: Any) -> dict[str, Any]:
+    """The story of a run, as the response tells it."""
+    story: dict[str, Any] = response.metadata["loopllm"]
+    return story
+
+
+def tokens_of(response: Any) -> tuple[int, int]:
+    """Tokens sent and written in a run."""
+    usage = story_of(response)["usage"]
+    return usage["prompt_tokens"], usage["completion_tokens"]
+
+
+def test_the_tokens_of_every_answer_are_in_the_story_and_add_up() -> None:
+    llm = Completions(replies=[told("0.1 a", 50, 5), told("0.2 b", 70, 6), told("0.9 c", 90, 7)])
+    response = looped(engine_of(llm)).query(QUERY)
+    assert tokens_of(response) == (210, 18)
+    assert [each["usage"]["prompt_tokens"] for each in story_of(response)["iterations"]] == [50, 70, 90]
+
+
+async def test_awaited_queries_side_by_side_each_count_their_own() -> None:
+    async def ask(number: int) -> tuple[int, int]:
+        llm = Chat(replies=[chat_told("0.1 a", number, 1), chat_told("0.9 b", number, 1)])
+        response = await looped(engine_of(llm)).aquery(QUERY)
+        return tokens_of(response)
+
+    assert [*await asyncio.gather(ask(10), ask(100), ask(1000))] == [(20, 2), (200, 2), (2000, 2)]
+
+
+def test_a_stream_that_is_read_to_its_end_is_counted() -> None:
+    llm = Completions(replies=[told("0.1 a", 50, 5), told("0.9 c", 90, 7)])
+    response = looped(engine_of(llm, streaming=True)).query(QUERY)
+    assert tokens_of(response) == (140, 12)
+
+
+def test_a_first_answer_that_is_handed_out_while_it_is_written_is_counted_and_what_its_reader_does_is_not() -> (
+    None
+):
+    llm = Completions(replies=[told("0.1 a", 50, 5), told("0.9 c", 90, 7)])
+    other = Completions(replies=[told("0.5 x", 1000, 1000)])
+    response: Any = looped(engine_of(llm, streaming=True), streaming="optimistic").query(QUERY)
+    for _ in response.response_gen:
+        other.complete("meanwhile")
+    assert tokens_of(response) == (140, 12)
+
+
+def test_what_the_judge_asks_is_not_counted_as_the_answers() -> None:
+    llm, judging = (
+        Completions(replies=[told("0.9 a", 50, 5)]),
+        Completions(replies=[told("fine", 1000, 1000)]),
+    )
+
+    def ask_a_model(text: str, context: Any = None) -> float:
+        judging.complete(text)
+        return 0.9
+
+    assert tokens_of(looped(engine_of(llm), evaluator=ask_a_model).query(QUERY)) == (50, 5)
+
+
+def test_the_price_of_an_answer_is_learned_from_its_tokens() -> None:
+    llm = Completions(name="m", replies=[told("0.1 a", 50, 5), told("0.9 c", 90, 7)])
+    priors = AdaptivePriors()
+    looped(engine_of(llm), priors=priors).query(QUERY)
+    assert priors.report("query", "m").call_costs["first"].tokens is not None
+
+
+def test_a_budget_of_tokens_ends_the_run() -> None:
+    llm = Completions(replies=[told("0.1 a", 50, 5)])
+    config = LoopConfig(max_iterations=5, convergence_delta=0.0, token_budget=100)
+    response = looped(engine_of(llm), config=config).query(QUERY)
+    assert (story_of(response)["exit_reason"], tokens_of(response)) == ("token_budget", (50, 5))
+
+
+def test_a_model_that_tells_nothing_leaves_the_usage_unknown() -> None:
+    assert story_of(looped(engine_of(Completions(replies=["0.9 a"]))).query(QUERY))["usage"] == {}
+
+
+def test_a_chat_that_goes_through_complete_is_counted_once_and_the_same_words_again_twice() -> None:
+    llm, calls = Completions(replies=[told("same", 10, 2)]), LLMCalls()
+    with calls.listening():
+        for _ in range(2):
+            llm.chat([ChatMessage(role="user", content="hi")])
+    assert calls.usage == Usage(20, 4)
+
+
+def test_nothing_is_heard_outside() -> None:
+    llm, calls = Completions(replies=[told("a", 10, 2)]), LLMCalls()
+    llm.complete("before")
+    with calls.listening():
+        pass
+    llm.complete("after")
+    assert calls.usage is UNKNOWN_USAGE
+
+
+async def test_an_async_stream_is_heard_while_it_works_on_an_item_only() -> None:
+    llm, calls = Completions(replies=[told("a", 10, 2)]), LLMCalls()
+
+    async def stream() -> AsyncIterator[int]:
+        for number in range(2):
+            llm.complete("inside")
+            yield number
+
+    async for _ in calls.aheard(stream()):
+        llm.complete("outside")
+    assert calls.usage == Usage(20, 4)
+
+
+def test_one_listener_is_attached_however_many_listen() -> None:
+    def listeners() -> int:
+        return sum(type(each).__name__ == "LLMCallListener" for each in get_dispatcher().event_handlers)
+
+    for _ in range(3):
+        with LLMCalls().listening():
+            pass
+    assert listeners() == 1
