@@ -61,7 +61,7 @@ class LoopConfig(BaseModel):
         best_of: Return the best draft; False returns the last.
         feedback: How to ask again: `"last"` (task, previous answer, deficiencies), `"best"` (the best answer instead),
             `"deficiencies"` (no answer shown), `"fresh"` (the task again), a callable taking a `FeedbackRequest`, or
-            `"auto"`: what the priors have found best, and `"last"` until they know.
+            `"auto"`: what the priors have found best, and `"last"` without priors.
         feedback_ways: Further named ways that `"auto"` may choose from.
         require_pass: When an evaluator says `passed=False`, do not accept the draft whatever its score.
         token_budget: End before a further call would exceed this many tokens.

@@ -9,7 +9,7 @@ from loopllm.feedback import WAYS, FeedbackBuilder
 
 
 class QueryConfig(LoopConfig):
-    """A `LoopConfig` whose `feedback="auto"` begins with `"fresh"` instead of `"last"`, until priors know better.
+    """A `LoopConfig` whose `feedback="auto"` begins with `"fresh"` until priors know better.
 
     A query loop asks in another way each round by itself, and what is wrong with a query ("the passages are
     not close in meaning") helps small models less than it confuses them: SmolLM2-135M lost more than half of
