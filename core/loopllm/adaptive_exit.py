@@ -54,8 +54,8 @@ class LearnedExit(ExitReason):
 class BayesianExitCondition:
     """An exit condition backed by what runs have taught.
 
-    A run keeps the rule that it began with: the plan is looked up at iteration 1 and used until the next
-    iteration 1, so one condition may serve run after run.
+    A run keeps the rule that it began with: the plan is looked up when the condition is first asked in a run and used
+    until the iteration no longer grows, so one condition may serve run after run, one at a time.
 
     Args:
         priors: What has been learned.
@@ -108,6 +108,7 @@ class BayesianExitCondition:
             else checked_chance(continue_probability_threshold)
         )
         self._policy: Policy | None = None
+        self._iteration = 0
 
     def should_exit(
         self, iteration: int, current_score: float, scores_so_far: Sequence[float]
@@ -125,8 +126,11 @@ class BayesianExitCondition:
         Raises:
             MisuseError: A score is not in [0, 1].
         """
-        if iteration <= 1 or self._policy is None:
+        if (
+            self._policy is None or iteration <= self._iteration
+        ):  # another run began, perhaps not asked at call 1
             self._policy = self._plan()
+        self._iteration = iteration
         scores = complete_scores(iteration, current_score, scores_so_far)
         check_scores(scores)
         decision = self._policy.decide(scores)

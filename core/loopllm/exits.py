@@ -134,7 +134,8 @@ class Condition:
 
 
 def _by_scores(condition: ExitCondition) -> ExitRule:
-    return lambda view: condition.should_exit(view.iteration, view.scores[-1], list(view.scores))
+    # A call that has no score is none to a condition that goes by scores.
+    return lambda view: condition.should_exit(len(view.scores), view.scores[-1], list(view.scores))
 
 
 def scores_at_least(score: float) -> Condition:
@@ -177,12 +178,17 @@ def repeats_itself() -> Condition:
 
 
 def reaches_threshold(config: LoopConfig, run: RunFacts) -> ExitReason | None:
-    """`quality_threshold`: the newest draft is good enough."""
-    if not run.records[-1].passed:
+    """`quality_threshold`: a draft that would be returned is good enough.
+
+    It need not be the newest one: `min_iterations` may have kept an earlier one from ending the run.
+    """
+    returned = run.records if config.best_of else run.records[-1:]
+    draft = next((record for record in returned if record.passed), None)
+    if draft is None:
         return None
     return ExitReason(
         "quality_threshold",
-        f"score {run.scores[-1]:.3f} reached the threshold {config.quality_threshold} at call {len(run.records)}",
+        f"score {draft.score:.3f} reached the threshold {config.quality_threshold} at call {draft.iteration}",
     )
 
 

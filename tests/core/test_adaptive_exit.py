@@ -51,6 +51,17 @@ def test_a_run_keeps_the_rule_that_it_began_with():
     assert exit_now.should_exit(1, 0.5, [0.5]) is not None  # a new run begins
 
 
+def test_a_condition_that_is_first_asked_after_several_calls_learns_from_run_to_run():
+    priors = AdaptivePriors()
+    late = condition(priors)
+    late.should_exit(2, 0.5, [0.5, 0.5])
+    for _ in range(60):
+        priors.observe(CallObservation("t", "m", [0.5, 0.5, 0.5]))
+    reason = late.should_exit(2, 0.5, [0.5, 0.5])
+    assert reason is not None
+    assert "60 runs" in reason.message
+
+
 def test_exploration_differs_from_run_to_run_though_the_seed_is_the_same():
     def depths(explore):
         priors, found = AdaptivePriors(), []

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loopllm import LoopConfig, LoopedLLM
 from loopllm.errors import MisuseError
 from loopllm.exits import (
     Condition,
@@ -15,6 +16,7 @@ from loopllm.exits import (
     scores_at_least,
     stalls_for,
 )
+from loopllm.providers.mock import MockLLMProvider
 from loopllm.results import ExitReason, IterationRecord, Usage
 
 
@@ -82,6 +84,25 @@ def test_an_object_with_should_exit_is_a_condition() -> None:
 
     reason = Condition.of(Impatient())(view(0.1, 0.2))
     assert reason == ExitReason("impatient", "2 0.2 [0.1, 0.2]")
+
+
+def test_a_condition_that_goes_by_scores_is_not_told_of_a_call_that_has_none() -> None:
+    told: list[tuple[int, float, list[float]]] = []
+
+    class Watching:
+        def should_exit(self, iteration: int, current_score: float, scores_so_far: Any) -> ExitReason | None:
+            told.append((iteration, current_score, scores_so_far))
+            return None
+
+    def judge(output: str) -> float:
+        if output == "broken":
+            raise ValueError(output)
+        return float(output)
+
+    loop = LoopedLLM(MockLLMProvider(responses=["0.2", "broken", "0.4"]), LoopConfig(max_iterations=3))
+    loop.add_exit_condition(Watching())
+    loop.refine("Score.", judge)
+    assert told[-1] == (2, 0.4, [0.2, 0.4])
 
 
 def test_an_object_with_should_exit_can_be_combined() -> None:

@@ -137,6 +137,19 @@ def test_of_equal_drafts_the_earliest_is_returned() -> None:
     assert result(run).output == "early"
 
 
+def test_a_draft_that_passed_before_the_least_number_of_calls_ends_the_run_when_that_is_reached() -> None:
+    run = begin(min_iterations=2, max_iterations=5)
+    score(run, 0.9, 0.3)
+    assert exit_of(run) == "quality_threshold"
+    assert result(run).output == "draft worth 0.9"
+
+
+def test_where_the_last_draft_is_returned_an_earlier_one_that_passed_ends_nothing() -> None:
+    run = begin(min_iterations=2, max_iterations=5, best_of=False)
+    score(run, 0.9, 0.3)
+    assert isinstance(run.next_step(), CallModel)
+
+
 def test_an_accepted_draft_is_better_than_a_refused_one_with_a_higher_score() -> None:
     run = begin(quality_threshold=0.5, min_iterations=2, max_iterations=2)
     for value, passed in ((0.6, True), (0.9, False)):

@@ -186,7 +186,10 @@ def transitions(scores: Sequence[float]) -> Iterator[tuple[int, int]]:
 def complete_scores(iteration: int, current: float, so_far: Sequence[float]) -> Sequence[float]:
     """All scores of a run, whether or not `so_far` already ends with the current one.
 
-    >>> complete_scores(2, 0.6, [0.3]), complete_scores(2, 0.6, [0.3, 0.6])
-    ([0.3, 0.6], [0.3, 0.6])
+    >>> complete_scores(2, 0.6, [0.3]), complete_scores(2, 0.6, [0.3, 0.6]), complete_scores(2, 0.6, [0.6])
+    ([0.3, 0.6], [0.3, 0.6], [0.6, 0.6])
+    >>> complete_scores(1, 0.95, [0.2])  # counted from 0
+    [0.2, 0.95]
     """
-    return so_far if len(so_far) >= max(1, iteration) else [*so_far, current]
+    ends_with_it = len(so_far) >= max(1, iteration) and so_far[-1] == current
+    return so_far if ends_with_it else [*so_far, current]
