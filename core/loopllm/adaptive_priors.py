@@ -95,7 +95,7 @@ class AdaptivePriors(PriorsReading):
 
     @classmethod
     def open(cls, url: str, *, mode: Mode = "act") -> Self:
-        """Open the store that a URL names (`redis://...`, `postgresql://...`, `sqlite:///...`, a path)."""
+        """Open the store at an address: a path, or a URL of a store that is installed (see `loopllm.stores`)."""
         return cls(store=_opened(url), mode=mode)
 
     def observe(self, observation: CallObservation) -> None:
@@ -234,6 +234,8 @@ class AdaptivePriors(PriorsReading):
         Raises:
             MisuseError: An argument is out of range; the message names it.
         """
+        if isinstance(ways, str):
+            raise MisuseError(f"ways must be a sequence of names, got the single string {ways!r}")
         named = None if ways is None else tuple(ways)
         wanted = (objective, quality_threshold, call_cost, max_iterations)
         request = PlanRequest(task_type, model_id, *wanted, named, judge_sd, explore)
@@ -310,9 +312,7 @@ class AdaptivePriors(PriorsReading):
         revision = self._store.revision()
         if self._revision is None or revision != self._revision:
             self._revision = revision
-            self._known.clear()
-            self._acting.clear()
-            self._asking.clear()
+            self._known.clear()  # plans stay while they hold, or every run of another process would make a new one
 
     def _statistics(self, key: str) -> Statistics:
         have = self._known.get(key)

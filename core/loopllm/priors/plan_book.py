@@ -40,7 +40,3 @@ class PlanBook:
                 self._believer = self._make()
             have = self._plans[request] = prepare(self._believer, scopes, request, self._half_life)
         return have
-
-    def clear(self) -> None:
-        """Forget the plans: others may have added to what they were made from."""
-        self._plans.clear()

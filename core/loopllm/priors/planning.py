@@ -71,8 +71,8 @@ class PlanRequest:
             raise MisuseError(f"quality_threshold must be in [0, 1], got {self.quality_threshold!r}")
         if not 0.0 <= self.call_cost < float("inf"):
             raise MisuseError(f"call_cost must be >= 0, got {self.call_cost!r}")
-        if self.max_iterations < 1:
-            raise MisuseError(f"max_iterations must be at least 1, got {self.max_iterations!r}")
+        if self.max_iterations < 1 or self.max_iterations % 1:
+            raise MisuseError(f"max_iterations must be a whole number from 1 on, got {self.max_iterations!r}")
         if self.judge_sd is not None and not 0.0 <= self.judge_sd <= 1.0:
             raise MisuseError(f"judge_sd must be in [0, 1] or None, got {self.judge_sd!r}")
         if self.ways is not None and not self.ways:
@@ -111,7 +111,7 @@ class Prepared:
 
     def holds(self, runs: float, pooled: float) -> bool:
         """Whether so little was learned since that the plan may stay."""
-        own = runs <= self.runs + min(self.runs * REPLAN_AFTER + 0.5, REPLAN_WITHIN)
+        own = self.runs <= runs <= self.runs + min(self.runs * REPLAN_AFTER + 0.5, REPLAN_WITHIN)
         return own and pooled <= self.pooled * (1.0 + REPLAN_AFTER_OTHERS) + 3.0
 
     def policy(self, runs: float, seed: int, *, acts: bool, least_probability: float = 0.0) -> Policy:
