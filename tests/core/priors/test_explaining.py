@@ -132,14 +132,14 @@ def test_a_run_never_stops_though_the_next_call_alone_is_expected_to_pay(runs, s
 def test_the_gain_of_the_next_call_is_the_one_that_the_plan_reckons_with():
     priors = taught(own=8)
     policy = priors.policy("t", "m", objective="quality", max_iterations=2, judge_sd=0.0)
-    for best in (6 / 26, 13 / 26, 20 / 26):  # nodes of the grid
+    for best in (0.25, 0.5, 0.75):  # nodes of the grid
         decision = policy.decide([best])
         assert decision.expected_gain - decision.call_cost == pytest.approx(decision.advantage, abs=1e-9)
 
 
 def test_the_reservation_score_is_where_going_on_and_stopping_are_worth_the_same():
     policy = taught(own=8).policy("t", "m", objective="quality", judge_sd=0.0)
-    for depth, momentum in ((1, 0), (2, 5), (3, 9)):
+    for depth, momentum in ((1, 0), (2, 6), (3, 9)):
         at = policy.reservation_score(depth, momentum)
         assert 0.0 < at < 1.0
         assert policy.plan.going_on(depth, momentum, at) == pytest.approx(at, abs=1e-9)
