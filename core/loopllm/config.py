@@ -113,7 +113,10 @@ class LoopConfig(BaseModel):
     @field_validator("feedback", mode="before")
     @classmethod
     def _feedback_is_known(cls, value: Any) -> Any:
-        if not callable(value) and value not in {"auto", *WAYS}:
+        if not callable(value) and value not in (
+            "auto",
+            *WAYS,
+        ):  # a tuple, since what cannot be hashed may come
             known = ", ".join(["auto", *WAYS])
             raise ValueError(f"feedback must be one of {known}, or a callable; got {value!r}")
         return value

@@ -17,6 +17,9 @@ from loopllm.results import UNKNOWN_USAGE, EvaluationResult, Usage
 from loopllm.snapshot import Ledger
 from loopllm.terms import Terms
 
+LEAST_ENOUGH = 1e-6
+"""The lowest threshold that priors are told."""
+
 REFUSED_AT = 0.6
 """Part of the threshold at which a refused draft is learned where only passing counts. Its score was enough, so it does
 not say how near the next draft is; were it learned as just below the threshold, every small gain would seem to pass."""
@@ -28,31 +31,41 @@ def learned_scores(ledger: Ledger[Any, Any], config: LoopConfig) -> Sequence[flo
     A draft that its evaluator refused is no success, whatever its score: see `refused_at`. Of a draft that was judged
     again it is the first score, so that all compare.
     """
-    firsts = [judged[0] for judged in _judged(ledger)]
-    return tuple(each.score if _counts(each, config) else refused_at(config) for each in firsts)
+    low = refused_at(config)
+    return tuple(_learned(judged[0], config, low) for judged in _judged(ledger))
 
 
 def judgements_of(ledger: Ledger[Any, Any], config: LoopConfig) -> Sequence[Sequence[float]]:
     """Return all scores of each scored draft; one of a judgement that refused it is just below the threshold."""
-    below = just_below(config)
-    return [[each.score if _counts(each, config) else below for each in judged] for judged in _judged(ledger)]
+    low = just_below(config)
+    return [[_learned(each, config, low) for each in judged] for judged in _judged(ledger)]
+
+
+def enough(config: LoopConfig) -> float:
+    """Return the threshold as the priors should know it: above 0, so that a refused draft can be below it."""
+    return max(config.quality_threshold, LEAST_ENOUGH)
 
 
 def refused_at(config: LoopConfig) -> float:
     """Return the score at which a refused draft is learned; where the score itself is the value, just below enough."""
-    if goal_of(config.objective) == "threshold":
-        return REFUSED_AT * config.quality_threshold
-    return just_below(config)
+    return REFUSED_AT * enough(config) if goal_of(config.objective) == "threshold" else just_below(config)
 
 
 def just_below(config: LoopConfig) -> float:
     """Return the highest score that is not enough."""
-    return nextafter(config.quality_threshold, 0.0)
+    return nextafter(enough(config), 0.0)
 
 
-def _counts(result: EvaluationResult, config: LoopConfig) -> bool:
-    """Return True when a judgement's score says whether the draft is good enough."""
-    return result.score < config.quality_threshold or is_good_enough(result, config)
+def _learned(result: EvaluationResult, config: LoopConfig, refused: float) -> float:
+    if result.score < config.quality_threshold:
+        return result.score
+    return max(result.score, enough(config)) if is_good_enough(result, config) else refused
+
+
+def _stated(ledger: Ledger[Any, Any], learned: Sequence[float]) -> Sequence[float]:
+    """Return what the evaluator said, where that is not what is learned."""
+    stated = tuple(judged[0].score for judged in _judged(ledger))
+    return stated if stated != learned else ()
 
 
 def _judged(ledger: Ledger[Any, Any]) -> list[Sequence[EvaluationResult]]:
@@ -66,15 +79,16 @@ def _judged(ledger: Ledger[Any, Any]) -> list[Sequence[EvaluationResult]]:
 
 def round_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> RoundObservation:
     """Return what the newest round taught."""
-    newest = ledger.records[-1]
+    newest, learned = ledger.records[-1], learned_scores(ledger, terms.config)
     return RoundObservation(
         task_type=terms.task_type,
         model_id=terms.model_id,
-        scores=learned_scores(ledger, terms.config),
+        scores=learned,
+        stated=_stated(ledger, learned),
         actions=tuple(ledger.actions),
         latency_ms=newest.latency_ms or None,  # 0 is what nobody measured
         usage=_plausible(newest.usage),
-        quality_threshold=terms.config.quality_threshold,
+        quality_threshold=enough(terms.config),
         max_iterations=terms.config.max_iterations,
         evaluation_ms=newest.evaluation_ms,
     )
@@ -93,16 +107,17 @@ def run_taught(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> CallObservat
 def run_seen(ledger: Ledger[Any, Any], terms: Terms[Any, Any]) -> CallObservation:
     """Return what was seen of a run so far."""
     scored = [record for record in ledger.records if record.score is not None]
-    latencies = tuple(record.latency_ms for record in scored)
+    latencies, learned = tuple(r.latency_ms for r in scored), learned_scores(ledger, terms.config)
     return CallObservation(
         task_type=terms.task_type,
         model_id=terms.model_id,
-        scores=learned_scores(ledger, terms.config),
+        scores=learned,
+        stated=_stated(ledger, learned),
         latencies_ms=latencies if all(latencies) else (),
         converged=any(record.passed for record in scored),
         total_iterations=len(scored),
         max_iterations=terms.config.max_iterations,
-        quality_threshold=terms.config.quality_threshold,
+        quality_threshold=enough(terms.config),
         actions=tuple(ledger.actions),
         usages=tuple(_plausible(record.usage) for record in scored),
         evaluations_ms=tuple(record.evaluation_ms for record in scored),

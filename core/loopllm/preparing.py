@@ -11,6 +11,7 @@ from loopllm.errors import MisuseError
 from loopllm.evaluators.adapt import as_evaluator
 from loopllm.exits import Condition
 from loopllm.feedback import PromptFormat
+from loopllm.lessons import enough
 from loopllm.priors import Policy
 from loopllm.priors.judging_again import JudgingRule
 from loopllm.results import OutputT, PromptT
@@ -117,18 +118,21 @@ def _judging(
 def _advice(
     config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id: str, judge_sd: float | None
 ) -> Policy:
+    acts = config.learning == "act" and priors.mode == "act"
     policy = priors.policy(
         task_type,
         model_id,
         objective=config.objective,
-        quality_threshold=config.quality_threshold,
+        quality_threshold=enough(config),
         call_cost=config.call_cost,
         max_iterations=config.max_iterations,
-        ways=tuple(config.ways()),
+        ways=tuple(config.ways())
+        if acts
+        else tuple(config.ways())[:1],  # what other ways would do, nobody can say
         explore=config.explore,
         seed=config.seed,
         judge_sd=judge_sd,
-        acts=config.learning == "act",
+        acts=acts,
     )
     if policy.runs and not policy.costs.money_is_known:
         _warn_of_unknown_money(task_type, model_id)

@@ -59,8 +59,8 @@ def standings(
     if terms.judging is None:
         return learned_scores(ledger, config)
     heights = terms.judging.standings(policy, judgements_of(ledger, config))
-    enough, low = config.quality_threshold, refused_at(config)
+    least, low = config.quality_threshold, refused_at(config)
     return [
-        min(height, low) if not record.passed and (record.score or 0.0) >= enough else height
+        min(height, low) if not record.passed and (record.score or 0.0) >= least else height
         for record, height in zip(ledger.scored, heights, strict=True)
     ]

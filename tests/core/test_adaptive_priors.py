@@ -256,6 +256,11 @@ def test_a_wrong_setting_is_refused_by_name(settings, field):
         ({"scores": [0.2, float("nan")]}, r"scores\[1\]"),
         ({"scores": [1.2]}, r"scores\[0\]"),
         ({"scores": []}, "scores"),
+        ({"scores": [0.3, None]}, "scores"),
+        ({"scores": 0.3}, "scores"),
+        ({"scores": [0.3, 0.4], "stated": [0.3]}, "stated"),
+        ({"scores": [0.3], "stated": [1.3]}, r"stated\[0\]"),
+        ({"scores": [0.3], "usages": [{"prompt_tokens": 3}]}, "usages"),
         ({"scores": [0.1], "actions": ["last"]}, "actions"),
         ({"scores": [0.1], "latencies_ms": [float("inf")]}, "latencies_ms"),
         ({"scores": [0.1], "quality_threshold": 2.0}, "quality_threshold"),
@@ -266,6 +271,27 @@ def test_a_wrong_setting_is_refused_by_name(settings, field):
 def test_a_wrong_observation_is_refused_by_name(fields, name):
     with pytest.raises(MisuseError, match=name):
         CallObservation(**{"task_type": "t", "model_id": "m", **fields})
+
+
+def test_a_report_tells_what_was_stated_where_something_else_is_learned():
+    priors = AdaptivePriors()
+    priors.observe(CallObservation("t", "m", [0.48, 0.9], stated=[0.9, 0.9]))
+    report = priors.report("t", "m")
+    assert report.first_call_quality == pytest.approx(0.9)
+    assert [it.observed_score for it in report.iterations] == pytest.approx([0.9, 0.9])
+    assert priors.predict_optimal_depth("t", "m") == 2
+
+
+def test_what_another_process_learns_does_not_make_a_new_plan_for_every_run():
+    store = MemoryStore()
+    one, other = AdaptivePriors(store=store), AdaptivePriors(store=store)
+    plans = {}
+    for _ in range(100):
+        policy = one.policy("t", "m", explore=True)
+        plans[id(policy.plan)] = policy.plan  # kept, so that no address is used twice
+        for priors in (one, other):
+            priors.observe(CallObservation("t", "m", [0.3, 0.5]))
+    assert len(plans) < 35
 
 
 def test_a_report_reads_like_attributes_and_like_a_mapping():

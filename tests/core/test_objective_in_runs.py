@@ -93,6 +93,7 @@ class Heard:
     """Writes down the rounds it is told."""
 
     blocking = False
+    mode = "act"
     continue_probability_threshold = 0.0
 
     def __init__(self, priors: AdaptivePriors) -> None:

@@ -60,11 +60,12 @@ def learn_events(statistics: Statistics, generation: int, events: Sequence[Event
         row[outcome] += 1.0
 
 
-def learn_depths(statistics: Statistics, scores: Sequence[float], threshold: float, first: int = 1) -> None:
-    """Add the scores of calls `first` and later to the sums per depth."""
+def learn_depths(statistics: Statistics, seen: CallObservation | RoundObservation, first: int = 1) -> None:
+    """Add the scores of calls `first` and later, as they were stated, to the sums per depth."""
+    _learn_first_success(statistics, seen.scores, seen.quality_threshold, first)
     sums = statistics.sums
     best = -1.0
-    for depth, score in enumerate(scores, start=1):
+    for depth, score in enumerate(seen.stated or seen.scores, start=1):
         before, best = best, max(best, score)
         if depth < first:
             continue
@@ -75,8 +76,16 @@ def learn_depths(statistics: Statistics, scores: Sequence[float], threshold: flo
         if best > before >= 0.0:
             sums[up] = sums.get(up, 0.0) + 1.0
             sums[gain] = sums.get(gain, 0.0) + best - before
-        if best >= threshold > before:
-            learn_success(statistics, depth)
+
+
+def _learn_first_success(
+    statistics: Statistics, scores: Sequence[float], threshold: float, first: int
+) -> None:
+    for depth, score in enumerate(scores, start=1):
+        if score >= threshold:
+            if depth >= first:
+                learn_success(statistics, depth)
+            return
 
 
 def learn_success(statistics: Statistics, depth: int) -> None:
@@ -166,7 +175,7 @@ def learn_round(
         statistics.bump("s/runs")
         statistics.first_score(generation, first_bin(seen.scores[0]))
     learn_events(statistics, generation, events)
-    learn_depths(statistics, seen.scores, seen.quality_threshold, first=len(seen.scores))
+    learn_depths(statistics, seen, first=len(seen.scores))
     learn_latencies(statistics, () if seen.latency_ms is None else (seen.latency_ms,))
 
 
@@ -177,7 +186,7 @@ def learn_run(
     statistics.bump("s/runs")
     statistics.first_score(generation, first_bin(seen.scores[0]))
     learn_events(statistics, generation, events)
-    learn_depths(statistics, seen.scores, seen.quality_threshold)
+    learn_depths(statistics, seen)
     learn_latencies(statistics, seen.latencies_ms)
 
 

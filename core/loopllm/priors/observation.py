@@ -31,17 +31,28 @@ def check_text(name: str, value: str) -> None:
         raise MisuseError(f"{name} must be text that can be written as UTF-8, got {value!r}") from None
 
 
-def check_scores(scores: Sequence[float]) -> None:
+def check_scores(scores: Sequence[float], name: str = "scores") -> None:
     """Refuse what are no scores.
 
     Raises:
         MisuseError: There is none, or one is not in [0, 1].
     """
-    if not len(scores):
-        raise MisuseError("scores must hold the score of at least one call")
-    for index, score in enumerate(scores):
-        if not 0.0 <= score <= 1.0:  # NaN fails this comparison too
-            raise MisuseError(f"scores[{index}] must be a number in [0, 1], got {score!r}")
+    try:
+        if not len(scores):
+            raise MisuseError(f"{name} must hold the score of at least one call")
+        for index, score in enumerate(scores):
+            if not 0.0 <= score <= 1.0:  # NaN fails this comparison too
+                raise MisuseError(f"{name}[{index}] must be a number in [0, 1], got {score!r}")
+    except TypeError:  # tried rather than asked for, which would cost every observation
+        raise MisuseError(f"{name} must be a sequence of numbers in [0, 1], got {scores!r}") from None
+
+
+def _check_stated(stated: Sequence[float], calls: int) -> None:
+    if not len(stated):
+        return
+    check_scores(stated, "stated")
+    if len(stated) != calls:
+        raise MisuseError(f"stated must be empty or hold one score a call, {calls}; got {len(stated)}")
 
 
 def _check_latencies(name: str, latencies: Sequence[float]) -> None:
@@ -52,6 +63,10 @@ def _check_latencies(name: str, latencies: Sequence[float]) -> None:
 
 def _check_usages(usages: Sequence[Usage]) -> None:
     for usage in usages:
+        if not isinstance(usage, Usage):
+            raise MisuseError(
+                f"usages must hold Usage(prompt_tokens, completion_tokens, cost), got {usage!r}"
+            )
         for name in ("prompt_tokens", "completion_tokens", "cost"):
             amount = getattr(usage, name)
             if amount is not None and not 0.0 <= amount < float("inf"):
@@ -119,6 +134,8 @@ class CallObservation:
         hindsight: Of a run that the priors did not steer: what they would have changed. A loop fills it in.
         judgements: All scores of each draft that was judged more than once, the first one included; `scores` holds the
             first only.
+        stated: What the evaluator said of each call, where `scores` hold something else to learn from (a draft whose
+            score was enough but which was refused); for reports. Empty where they are the same.
 
     Raises:
         MisuseError: A field is out of its range; the message names it.
@@ -137,11 +154,13 @@ class CallObservation:
     evaluations_ms: Sequence[float] = ()
     hindsight: Hindsight | None = None
     judgements: Sequence[Sequence[float]] = ()
+    stated: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         check_text("task_type", self.task_type)
         check_text("model_id", self.model_id)
         check_scores(self.scores)
+        _check_stated(self.stated, len(self.scores))
         for scores in self.judgements:
             check_scores(scores)
         _check_latencies("latencies_ms", self.latencies_ms)
@@ -173,6 +192,7 @@ class RoundObservation:
         quality_threshold: The score that is good enough.
         max_iterations: The budget of the run, or None.
         evaluation_ms: Milliseconds of this round's evaluation, or None.
+        stated: As in `CallObservation`.
 
     Raises:
         MisuseError: A field is out of its range; the message names it.
@@ -187,11 +207,13 @@ class RoundObservation:
     quality_threshold: float = 0.8
     max_iterations: int | None = None
     evaluation_ms: float | None = None
+    stated: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         check_text("task_type", self.task_type)
         check_text("model_id", self.model_id)
         check_scores(self.scores)
+        _check_stated(self.stated, len(self.scores))
         if self.latency_ms is not None:
             _check_latencies("latency_ms", (self.latency_ms,))
         if self.evaluation_ms is not None:
