@@ -51,6 +51,14 @@ class StopValue(Protocol):
 
 
 GAINS = len(GAIN_MOMENTUM) - 1
+
+LOOKAHEAD = 24
+"""Calls that a plan is made for. Beyond some twenty the value of going on hardly changes, and a limit of a thousand
+calls must not take a hundred times as long to plan as one of ten."""
+
+_LAST_APART = DEPTH_EDGES[-1] + 1
+"""From this depth on states do not differ by depth."""
+
 AFTER_STALL = tuple(tuple(next_momentum(m, o) for o in range(FIRST_GAIN)) for m in range(len(MOMENTA)))
 
 
@@ -69,8 +77,8 @@ class Plan:
 
     Attributes:
         grid: The best scores at which `ahead` is known.
-        ahead: `ahead[depth][momentum][node]`, the value of one more call and deciding well later, cost paid.
-        way: `way[depth][momentum][node]`, the way of asking that attains it; None when there is one only.
+        ahead: `ahead[row][momentum][node]`, the value of one more call and deciding well later, cost paid.
+        way: `way[row][momentum][node]`, the way of asking that attains it; None when there is one only.
         ways: The ways of asking.
         horizon: The most calls a run may make.
     """
@@ -83,7 +91,7 @@ class Plan:
 
     def going_on(self, depth: int, momentum: int, best: float) -> float:
         """Value of going on, cost paid, linear between the nodes."""
-        values = self.ahead[depth][momentum]
+        values = self.ahead[self.row(depth)][momentum]
         node, share = self.grid.place(best)
         value = values[node]
         return value if not share else value + share * (values[node + 1] - value)
@@ -92,7 +100,16 @@ class Plan:
         """The way of asking again that is worth most."""
         if self.way is None:
             return self.ways[0]
-        return self.ways[self.way[depth][momentum][self.grid.place(best)[0]]]
+        return self.ways[self.way[self.row(depth)][momentum][self.grid.place(best)[0]]]
+
+    def row(self, depth: int) -> int:
+        """The depth of the plan that stands for `depth`: itself, unless more than `LOOKAHEAD` calls are allowed.
+
+        Then it is one with as many calls left, or, where more are left than the plan looks ahead, the first from which
+        on depths do not differ.
+        """
+        calls_left = self.horizon - depth
+        return max(min(depth, _LAST_APART), len(self.ahead) + 1 - calls_left)
 
 
 def make_plan(
@@ -101,7 +118,7 @@ def make_plan(
     prices: Mapping[str, Price],
     horizon: int,
 ) -> Plan:
-    """Backward induction from depth `horizon`.
+    """Backward induction from depth `horizon`, or from `LOOKAHEAD` where that is less.
 
     Args:
         outlooks: For each way of asking, the probabilities of the outcomes of one more call given the cell.
@@ -121,10 +138,11 @@ def make_plan(
     (0.3, 0.45)
     """
     grid = stopping.grid
-    value = {m: stopping.values(m, horizon) for m in range(len(MOMENTA))}
+    planned = min(horizon, LOOKAHEAD)
+    value = {m: stopping.values(m, planned) for m in range(len(MOMENTA))}
     ahead: dict[int, dict[int, list[float]]] = {}
     chosen: dict[int, dict[int, list[int]]] = {}
-    for depth in range(horizon - 1, 0, -1):
+    for depth in range(planned - 1, 0, -1):
         gains = _gain_values(value, grid)
         ahead[depth], chosen[depth] = {}, {}
         for m in momenta_at(depth):

@@ -293,7 +293,7 @@ class Policy:
         Between the last node of the grid at which going on is worth more and the first at which it is not, the two are
         taken as lines, which cross at the reservation score.
         """
-        values = None if self.is_spent(depth) else self.plan.ahead.get(depth, {}).get(momentum)
+        values = None if self.is_spent(depth) else self.plan.ahead[self.plan.row(depth)].get(momentum)
         if values is None:
             return 0.0
         grid, cells = self.plan.grid, cells_at(momentum, depth)

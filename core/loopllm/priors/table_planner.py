@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loopllm.priors.exploration import Price
-from loopllm.priors.planner import AFTER_STALL, Plan, Stopping, cells_at, momenta_at
+from loopllm.priors.planner import AFTER_STALL, LOOKAHEAD, Plan, Stopping, cells_at, momenta_at
 from loopllm.priors.run_state import FIRST_GAIN, GAIN_MOMENTUM, MOMENTA
 from loopllm.priors.score_grid import ScoreGrid
 from loopllm.priors.table_beliefs import Array, table_of
@@ -52,10 +52,11 @@ def make_plan(
     """See `planner.make_plan`."""
     tables = [table_of(outlook) for outlook in outlooks.values()]
     grid, landing = stopping.grid, landings(stopping.grid)
-    value = np.array([stopping.values(m, horizon) for m in range(len(MOMENTA))])
+    planned = min(horizon, LOOKAHEAD)
+    value = np.array([stopping.values(m, planned) for m in range(len(MOMENTA))])
     ahead: dict[int, dict[int, Sequence[float]]] = {}
     chosen: dict[int, dict[int, Sequence[int]]] = {}
-    for depth in range(horizon - 1, 0, -1):
+    for depth in range(planned - 1, 0, -1):
         momenta, cells = momenta_at(depth), _cells(depth, grid)
         after = _after(value, landing, momenta)
         values = np.array(

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from loopllm.priors.planner import Stopping, make_plan
+from loopllm.priors.planner import LOOKAHEAD, Stopping, make_plan
 from loopllm.priors.run_state import FIRST_GAIN, PERFECT, next_momentum
 from loopllm.priors.score_grid import score_grid
 from loopllm.priors.worth import Worth
@@ -76,3 +76,20 @@ def test_a_dearer_call_is_never_worth_more():
 
 def test_a_perfect_outcome_leads_to_a_big_gain():
     assert next_momentum(0, PERFECT) == 4
+
+
+def test_a_limit_of_very_many_calls_is_planned_as_fast_as_one_of_some_twenty_and_as_well():
+    outlooks, stopping = {"last": binary(lambda _: 0.3)}, Stopping(Worth("quality", 0.8), score_grid(None))
+    short, long = (make_plan(outlooks, stopping, priced(0.1), horizon) for horizon in (LOOKAHEAD, 5000))
+    assert len(long.ahead) == len(short.ahead)
+    for depth in (1, 2, 6, 40, 4000):
+        assert long.going_on(depth, 0 if depth == 1 else 5, 0.0) == pytest.approx(
+            by_hand(0.3, 0.1, 60), abs=2e-3
+        )
+
+
+def test_the_last_calls_of_a_long_run_are_planned_as_the_last_of_a_short_one():
+    outlooks, stopping = {"last": binary(lambda _: 0.3)}, Stopping(Worth("quality", 0.8), score_grid(None))
+    short, long = (make_plan(outlooks, stopping, priced(0.1), horizon) for horizon in (LOOKAHEAD, 100))
+    for left in (1, 2, 5):
+        assert long.going_on(100 - left, 12, 0.0) == short.going_on(LOOKAHEAD - left, 12, 0.0)
