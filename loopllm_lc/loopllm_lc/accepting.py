@@ -55,23 +55,32 @@ def loop_facts(result: Result) -> dict[str, Any]:
     }
 
 
-def finished(result: Result, usages: Usages, *, is_message: bool) -> Any:
+def drafted(result: Result) -> Draft:
+    """Return the draft that the run chose.
+
+    Raises:
+        CallTimeoutError: The time ran out before there was any: a chain has to be handed something, and an empty
+            answer is none.
+    """
+    if result.output is EMPTY:
+        raise CallTimeoutError(
+            f"no draft in time: {result.metrics.exit_reason.message}; raise LoopConfig(timeout_ms=...)"
+        )
+    return result.output
+
+
+def finished(result: Result, usages: Usages) -> Any:
     """Return what the caller gets; a message in it carries the summed usage and the facts.
 
     Args:
         result: The settled result.
         usages: What each call said it cost.
-        is_message: Whether what is bound returns a model's message as it is.
 
     Raises:
-        CallTimeoutError: The time ran out before any draft, and an empty message is not what the bound chain returns.
+        CallTimeoutError: The time ran out before any draft.
         OutputParserException: No draft could be read; or the error that the chain's own parser raised.
     """
-    draft, facts = result.output, loop_facts(result)
-    if draft is EMPTY and not is_message:
-        raise CallTimeoutError(
-            f"no draft in time: {result.metrics.exit_reason.message}; raise LoopConfig(timeout_ms=...)"
-        )
+    draft, facts = drafted(result), loop_facts(result)
     if draft.value is draft.message:
         return signed(draft.message, usages, facts)
     if is_raw_triple(draft.value):

@@ -1,8 +1,8 @@
 """How is one draft got from an agent's model call? Through the handler that LangChain gives to middleware.
 
 Rule 1: the request's own messages stay as they are; a draft and the feedback go into a copy.
-Rule 2: what the agent's structured output made of a draft is what is judged; a failed structure is a deficiency, and
-so is bounded.
+Rule 2: what the agent's structured output made of a draft is what is judged; a structure that failed or is missing
+is a deficiency, and so is bounded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from loopllm_lc.anatomy import Anatomy
 from loopllm_lc.asking import Asker
 from loopllm_lc.drafts import Draft
 from loopllm_lc.model_identity import model_id_of
+from loopllm_lc.replies import calls_tools
 from loopllm_lc.scope import Scope
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class AgentAsker(Asker):
         refused = [each for each in response.result if isinstance(each, ToolMessage)]
         if refused:  # the agent itself answered the call of a structure: it was not one
             return Draft(None, message, ValueError(str(refused[0].text)), origin=response)
+        if self._request.response_format is not None and not calls_tools(message):
+            return Draft(None, message, origin=response)  # the agent would ask for its structure for ever
         return Draft(message, message, origin=response)
 
 

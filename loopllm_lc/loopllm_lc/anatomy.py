@@ -1,17 +1,19 @@
 """Which part of what is bound is asked again?
 
-Rule 1: what comes before the model (a prompt, a retriever) runs once; the loop goes over the model, so that feedback
-reaches it as messages; what comes after (a parser) reads every draft.
-Rule 2: where no model can be seen, the whole runnable is asked again, and its input must have room for the feedback.
+Rule 1: what comes before the model (a prompt, a retriever, another model) runs once; the loop goes over the model, so
+that feedback reaches it as messages; what comes after (a parser) reads every draft.
+Rule 2: of several models the last one is asked again, since what it writes is what is judged.
+Rule 3: where no model can be seen, the whole runnable is asked again, and its input must have room for the feedback.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
+from langchain_core.output_parsers.base import BaseLLMOutputParser
 from langchain_core.runnables import (
     Runnable,
     RunnableLambda,
@@ -21,6 +23,7 @@ from langchain_core.runnables import (
 )
 from langchain_core.runnables.base import RunnableBinding, RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.runnables.retry import RunnableRetry
 
 Kind = Literal["chat", "text", "whole"]
 
@@ -49,6 +52,8 @@ class Anatomy:
 def dissect(bound: Runnable[Any, Any]) -> Anatomy:
     """Return the parts of a model, of a chain with a model in it, or of anything else.
 
+    A chain is also seen under `with_config`, `bind` and `with_retry`, and inside another chain.
+
     >>> from langchain_core.language_models import FakeListChatModel
     >>> from langchain_core.output_parsers import StrOutputParser
     >>> from langchain_core.prompts import ChatPromptTemplate
@@ -57,12 +62,12 @@ def dissect(bound: Runnable[Any, Any]) -> Anatomy:
     >>> type(parts.head).__name__, parts.kind, type(parts.tail).__name__
     ('ChatPromptTemplate', 'chat', 'StrOutputParser')
     """
-    model = model_in(bound)
-    if model is not None:
-        return Anatomy(bound, _kind(model))
+    kind = kind_in(bound)
+    if kind is not None:
+        return Anatomy(bound, kind)
     steps = _steps(bound)
-    for index, step in enumerate(steps):
-        found = _asked_in(step)
+    for index in reversed(range(len(steps))):
+        found = _asked_in(steps[index])
         if found is not None:
             return _between(steps[:index], found, steps[index + 1 :])
     return Anatomy(bound, "whole")
@@ -70,37 +75,72 @@ def dissect(bound: Runnable[Any, Any]) -> Anatomy:
 
 def model_in(runnable: Any) -> BaseLanguageModel[Any] | None:
     """Return the model that `runnable` is, under any `bind`, `with_retry`, `with_fallbacks` and `configurable_*`."""
-    if isinstance(runnable, BaseLanguageModel):
-        return runnable
-    if isinstance(runnable, RunnableBindingBase):
-        return model_in(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return model_in(runnable.runnable)
-    return model_in(runnable.default) if isinstance(runnable, DynamicRunnable) else None
+    model = _unwrapped(runnable)
+    return model if isinstance(model, BaseLanguageModel) else None
 
 
-def _kind(model: BaseLanguageModel[Any]) -> Kind:
+def kind_in(runnable: Any) -> Literal["chat", "text"] | None:
+    """Return what kind of model `runnable` is, under any wrapping, or None when it is none."""
+    model = _unwrapped(runnable)
+    if is_chosen_late(model):
+        # Its structure is parsed by the time it answers: what comes out of it is no message.
+        made = {name for name, *_ in model._queued_declarative_operations}  # noqa: SLF001 - nothing else tells
+        return None if "with_structured_output" in made else "chat"
+    if not isinstance(model, BaseLanguageModel):
+        return None
     return "chat" if isinstance(model, BaseChatModel) else "text"
+
+
+def is_chosen_late(runnable: Any) -> bool:
+    """Return True for what `init_chat_model(..., configurable_fields=...)` returns: each call's config makes the model.
+
+    It is known by its name: it is a class of langchain's own, which need not be loaded, and no chat model by type.
+    """
+    return type(runnable).__name__ == "_ConfigurableModel" and hasattr(type(runnable), "_model_params")
+
+
+def _unwrapped(runnable: Any) -> Any:
+    if isinstance(runnable, RunnableBindingBase):
+        return _unwrapped(runnable.bound)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return _unwrapped(runnable.runnable)
+    return _unwrapped(runnable.default) if isinstance(runnable, DynamicRunnable) else runnable
 
 
 def _steps(bound: Runnable[Any, Any]) -> Sequence[Runnable[Any, Any]]:
     if isinstance(bound, RunnableSequence):
-        return bound.steps
-    if type(bound).__name__ != "RunnableBinding" or not isinstance(bound, RunnableBinding):
+        return [each for step in bound.steps for each in _steps(step)]
+    if not _is_seen_through(bound):
         return [bound]
-    # A chain under `with_config` or `bind`: its settings belong to each step, its keywords to the first one.
-    first, *others = _steps(bound.bound)
-    settings = bound.model_copy
-    return [
-        settings(update={"bound": first}),
-        *(settings(update={"bound": each, "kwargs": {}}) for each in others),
-    ]
+    inner = _steps(bound.bound)
+    return [bound] if len(inner) == 1 else [_rebound(bound, each, index) for index, each in enumerate(inner)]
+
+
+def _is_seen_through(runnable: Any) -> TypeGuard[RunnableBindingBase[Any, Any]]:
+    return type(runnable) is RunnableRetry or (
+        type(runnable).__name__ == "RunnableBinding" and isinstance(runnable, RunnableBinding)
+    )
+
+
+def _rebound(
+    binding: RunnableBindingBase[Any, Any], step: Runnable[Any, Any], index: int
+) -> Runnable[Any, Any]:
+    """Return one step of a chain in the wrapping of the whole: its settings belong to each, its keywords to the first.
+
+    A parser reads one text as it did before, so it is not tried again.
+    """
+    if isinstance(binding, RunnableRetry) and isinstance(step, BaseLLMOutputParser):
+        return step
+    return binding.model_copy(update={"bound": step, **({"kwargs": {}} if index else {})})
 
 
 def _asked_in(step: Runnable[Any, Any]) -> Anatomy | None:
-    model = model_in(step)
-    if model is not None:
-        return Anatomy(step, _kind(model))
+    kind = kind_in(step)
+    if kind is not None:
+        return Anatomy(step, kind)
+    if _is_seen_through(step):
+        inner_found = _asked_in(step.bound)
+        return inner_found and replace(inner_found, asked=_rebound(step, inner_found.asked, 0))
     # `with_structured_output(..., include_raw=True)` begins with the model under the key "raw".
     inner = step.steps__ if isinstance(step, RunnableParallel) else {}
     if list(inner) != ["raw"]:

@@ -16,13 +16,13 @@ from langgraph.types import Checkpointer
 from loopllm.config import LoopConfig
 from loopllm.errors import MisuseError
 from loopllm.results import EvaluationResult
-from loopllm_lc.accepting import loop_facts, signed, unreadable
+from loopllm_lc.accepting import unreadable
 from loopllm_lc.anatomy import dissect
 from loopllm_lc.asking import UNREADABLE, Asker, unread
 from loopllm_lc.conversation import as_messages
 from loopllm_lc.drafts import Draft
 from loopllm_lc.evaluating import bind_evaluator
-from loopllm_lc.graph_steps import UNTIL_DRAFTED, UNTIL_JUDGED, NodeRun, Result, Run, Stretch
+from loopllm_lc.graph_steps import UNTIL_DRAFTED, UNTIL_JUDGED, Ending, NodeRun, Result, Run, Stretch
 from loopllm_lc.handoff import Handoff
 from loopllm_lc.judging import Judge
 from loopllm_lc.model_identity import model_id_of
@@ -105,6 +105,7 @@ def loop_graph(
 
     Args:
         bound: A chat model, or `prompt | model | parser`: then give `{"input": ...}` instead of `{"messages": [...]}`.
+            Of several models the last one is looped; those before it run once.
         evaluator: What `LoopedRunnable` takes as an evaluator; may be left out when `bound` ends in a parser.
         config: Limits and settings; the time limit counts time at work, not time between a crash and the resumption.
         priors: What earlier runs have taught.
@@ -113,7 +114,8 @@ def loop_graph(
         exit_conditions: Further conditions that end the loop.
 
     Raises:
-        MisuseError: There is no chat model to be seen in `bound`, or nothing to score with.
+        MisuseError: There is no chat model to be seen in `bound`, or nothing to score with. The graph itself raises
+            `CallTimeoutError` when its time runs out before any draft.
     """
     settings = LoopSettings(
         evaluator=evaluator,
@@ -157,40 +159,46 @@ class _Nodes:
 
     def draft(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
         """Get one draft, blocking."""
-        asker, stretch = self._stretch(state, config, UNTIL_DRAFTED, awaits=False)
+        asker, judge, stretch = self._parts_of(config, state, UNTIL_DRAFTED, awaits=False)
         run = stretch.run_of(state.get("loopllm_run"), self._task(state, config))
         asker.iteration = run.current_iteration
-        return self._drafted(run, stretch.go(run), asker.handoff)
+        ending = _ending(run, stretch.go(run), asker.handoff)
+        return _going_on(run) if ending is None else self._over(ending, judge.read(ending.draft))
 
     async def adraft(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
         """Get one draft without blocking the event loop."""
-        asker, stretch = self._stretch(state, config, UNTIL_DRAFTED, awaits=True)
+        asker, judge, stretch = self._parts_of(config, state, UNTIL_DRAFTED, awaits=True)
         run = stretch.run_of(state.get("loopllm_run"), await self._atask(state, config))
         asker.iteration = run.current_iteration
-        return self._drafted(run, await stretch.ago(run), asker.handoff)
+        ending = _ending(run, await stretch.ago(run), asker.handoff)
+        return _going_on(run) if ending is None else self._over(ending, await judge.aread(ending.draft))
 
     def evaluate(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
         """Score the draft, blocking."""
-        _, stretch = self._stretch(state, config, UNTIL_JUDGED, awaits=False)
+        asker, judge, stretch = self._parts_of(config, state, UNTIL_JUDGED, awaits=False)
         run = stretch.run_of(state.get("loopllm_run"), None)
-        return self._judged(run, stretch.go(run))
+        ending = _ending(run, stretch.go(run), asker.handoff)
+        return _going_on(run) if ending is None else self._over(ending, judge.read(ending.draft))
 
     async def aevaluate(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
         """Score the draft without blocking the event loop."""
-        _, stretch = self._stretch(state, config, UNTIL_JUDGED, awaits=True)
+        asker, judge, stretch = self._parts_of(config, state, UNTIL_JUDGED, awaits=True)
         run = stretch.run_of(state.get("loopllm_run"), None)
-        return self._judged(run, await stretch.ago(run))
+        ending = _ending(run, await stretch.ago(run), asker.handoff)
+        return _going_on(run) if ending is None else self._over(ending, await judge.aread(ending.draft))
 
-    def _stretch(
-        self, state: LoopGraphState, config: RunnableConfig, until: Any, *, awaits: bool
-    ) -> tuple[Asker, Stretch]:
+    def _parts_of(
+        self, config: RunnableConfig, state: LoopGraphState, until: Any, *, awaits: bool
+    ) -> tuple[Asker, _ReadingJudge, Stretch]:
         scope = Scope(config, NodeRun(config, awaits=awaits))
         model_id = self._settings.model_id or model_id_of(self._parts.asked, config)
         asker = Asker(self._parts.without_tail(), scope, model_id=model_id)
         asker.passes_tools = self._parts.tail is None
         judge = _ReadingJudge(self._evaluator, scope, asker, state.get("input") or state.get("messages"))
         judge.tail = self._parts.tail
-        return asker, Stretch(self._settings, asker, judge, Progress(scope), until)
+        # With an evaluator of the caller's it is that one's affair where both are called.
+        judge.waits = judge.waits or (self._settings.evaluator is None and judge.tail is not None)
+        return asker, judge, Stretch(self._settings, asker, judge, Progress(scope), until)
 
     def _task(self, state: LoopGraphState, config: RunnableConfig) -> list[BaseMessage] | None:
         if state.get("loopllm_run") is not None:
@@ -208,64 +216,67 @@ class _Nodes:
             return as_messages(state.get("messages", []))
         return as_messages(await head.ainvoke(state.get("input"), config))
 
-    def _drafted(self, run: Run, result: Result | None, handoff: Handoff) -> Mapping[str, Any]:
-        if result is not None:
-            return self._finished(result)
-        if handoff.draft is None:
-            return {"loopllm_run": run.to_dict()}
-        facts = {
-            "iterations": run.current_iteration,
-            "score": None,
-            "exit_reason": handoff.reason,
-            "best_iteration": run.current_iteration,
-            "trajectory": [*(record.score for record in run.records), None],
-        }
-        usages = [*(record.output for record in run.records), handoff.draft]
-        return self._over(handoff.draft, facts, usages)
-
-    def _judged(self, run: Run, result: Result | None) -> Mapping[str, Any]:
-        return {"loopllm_run": run.to_dict()} if result is None else self._finished(result)
-
-    def _finished(self, result: Result) -> Mapping[str, Any]:
-        return self._over(result.output, loop_facts(result), [record.output for record in result.iterations])
-
-    def _over(self, draft: Draft, facts: dict[str, Any], drafts: Sequence[Draft]) -> Mapping[str, Any]:
-        read = read_by(self._parts.tail, draft)
+    def _over(self, ending: Ending, read: Draft) -> Mapping[str, Any]:
         if self._parts.tail is not None and read.fault:
-            raise unreadable(read, facts)
-        usages = [getattr(each.message, "usage_metadata", None) for each in drafts]
-        message = signed(draft.message, usages, facts)
+            raise unreadable(read, ending.facts)
+        message = ending.message
         output = message if self._parts.tail is None else read.value
-        return {"messages": [message], "output": output, "loopllm": facts, "loopllm_run": None}
+        return {"messages": [message], "output": output, "loopllm": ending.facts, "loopllm_run": None}
 
 
-def read_by(tail: Runnable[Any, Any] | None, draft: Draft) -> Draft:
-    """Return the draft as what follows the model reads it."""
-    if tail is None or draft.error is not None:
-        return draft
-    try:
-        return Draft(tail.invoke(draft.message), draft.message)
-    except UNREADABLE as error:
-        return unread(draft, error)
+def _ending(run: Run, result: Result | None, handoff: Handoff) -> Ending | None:
+    if result is not None:
+        return Ending.judged(result)
+    if handoff.draft is not None:
+        return Ending.handed_over(run.records, handoff.draft, handoff.reason)
+    return None
 
 
-async def aread_by(tail: Runnable[Any, Any] | None, draft: Draft) -> Draft:
-    """Return the draft as what follows the model reads it, without blocking the event loop."""
-    if tail is None or draft.error is not None:
-        return draft
-    try:
-        return Draft(await tail.ainvoke(draft.message), draft.message)
-    except UNREADABLE as error:
-        return unread(draft, error)
+def _going_on(run: Run) -> Mapping[str, Any]:
+    return {"loopllm_run": run.to_dict()}
 
 
 class _ReadingJudge(Judge):
-    """Reads a draft with what follows the model, then scores it: only the model's message is worth a checkpoint."""
+    """Reads a draft with what follows the model, then scores it: only the model's message is worth a checkpoint.
+
+    What it read last it keeps while its node runs: that draft is the accepted one as a rule, and what follows the
+    model may be paid for, too.
+    """
 
     tail: Runnable[Any, Any] | None = None
+    _last: tuple[Draft, Draft] | None = None
 
     def evaluate(self, output: Draft, context: Mapping[str, Any] | None = None) -> EvaluationResult:
-        return super().evaluate(read_by(self.tail, output), context)
+        return super().evaluate(self.read(output), context)
 
     async def aevaluate(self, output: Draft, context: Mapping[str, Any] | None = None) -> EvaluationResult:
-        return await super().aevaluate(await aread_by(self.tail, output), context)
+        return await super().aevaluate(await self.aread(output), context)
+
+    def read(self, draft: Draft) -> Draft:
+        """Return the draft as what follows the model reads it."""
+        known = self._known(draft)
+        if known is not None or self.tail is None:
+            return known or draft
+        try:
+            return self._kept(draft, Draft(self.tail.invoke(draft.message), draft.message))
+        except UNREADABLE as error:
+            return self._kept(draft, unread(draft, error))
+
+    async def aread(self, draft: Draft) -> Draft:
+        """Return the draft as what follows the model reads it, without blocking the event loop."""
+        known = self._known(draft)
+        if known is not None or self.tail is None:
+            return known or draft
+        try:
+            return self._kept(draft, Draft(await self.tail.ainvoke(draft.message), draft.message))
+        except UNREADABLE as error:
+            return self._kept(draft, unread(draft, error))
+
+    def _known(self, draft: Draft) -> Draft | None:
+        if draft.error is not None:  # the model's client withheld it: there is nothing to read
+            return draft
+        return self._last[1] if self._last is not None and self._last[0] is draft else None
+
+    def _kept(self, draft: Draft, read: Draft) -> Draft:
+        self._last = (draft, read)
+        return read

@@ -14,13 +14,13 @@ from langchain_core.runnables.config import ensure_config, set_config_context
 
 from loopllm.errors import MisuseError
 from loopllm.steps import CallModel, ModelReplied
-from loopllm_lc.accepting import loop_facts, signed
 from loopllm_lc.agent_calls import Request, Response
 from loopllm_lc.anatomy import Anatomy
 from loopllm_lc.asking import Asker
 from loopllm_lc.drafts import Draft
 from loopllm_lc.evaluating import bind_evaluator
-from loopllm_lc.graph_steps import UNTIL_JUDGED, NodeRun, Result, Run, Stretch
+from loopllm_lc.graph_steps import UNTIL_JUDGED, Ending, NodeRun, Result, Run, Stretch
+from loopllm_lc.handoff import Handoff
 from loopllm_lc.judging import Judge
 from loopllm_lc.loop_middleware import LoopMiddleware
 from loopllm_lc.progress import Progress
@@ -80,7 +80,7 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
         """Score the draft, blocking, and go back to the model or on."""
         del runtime
         if not _is_draft(state):
-            return {"loopllm_run": None}
+            return self._handed_over(state)
         stretch = self._stretch(awaits=False)
         run = self._replied(stretch, state)
         return _update(state, run, stretch.go(run))
@@ -90,7 +90,7 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
         """Score the draft without blocking the event loop, and go back to the model or on."""
         del runtime
         if not _is_draft(state):
-            return {"loopllm_run": None}
+            return self._handed_over(state)
         stretch = self._stretch(awaits=True)
         run = self._replied(stretch, state)
         return _update(state, run, await stretch.ago(run))
@@ -106,6 +106,16 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
         asker = Asker(Anatomy(RunnablePassthrough(), "chat"), scope, model_id=self.settings.model_id)
         judge = Judge(self._evaluator, scope, asker, None)
         return Stretch(self.settings, asker, judge, Progress(scope), UNTIL_JUDGED)
+
+    def _handed_over(self, state: Any) -> dict[str, Any]:
+        last, handoff = state["messages"][-1], Handoff()
+        handoff.consider(Draft(last, last), None)
+        if handoff.draft is None:  # another middleware's message
+            return {"loopllm_run": None}
+        data = _state_of(state).get("loopllm_run")
+        records = () if data is None else self._stretch(awaits=False).run_of(data, None).records
+        message = Ending.handed_over(records, handoff.draft, handoff.reason).message
+        return {"loopllm_run": None, "messages": [message]}
 
     def _replied(self, stretch: Stretch, state: Any) -> Run:
         messages = state["messages"]
@@ -134,7 +144,6 @@ def _update(state: Any, run: Run, result: Result | None) -> dict[str, Any]:
     last = state["messages"][-1]
     if result is None:
         return {"loopllm_run": run.to_dict(), "messages": [RemoveMessage(id=last.id)], "jump_to": "model"}
-    usages = [getattr(record.output.message, "usage_metadata", None) for record in result.iterations]
-    message = signed(result.output.message, usages, loop_facts(result))
+    message = Ending.judged(result).message
     others = [] if message.id == last.id else [RemoveMessage(id=last.id)]
     return {"loopllm_run": None, "messages": [*others, message]}

@@ -174,6 +174,19 @@ class InputFormat(_DraftFormat):
             return task
         return {self._key: "", **task}
 
+    def require_room(self, task: Any) -> None:
+        """Refuse an input without room for feedback before a call is paid for that could lead nowhere.
+
+        Raises:
+            MisuseError: It has none; the message says what to do.
+        """
+        try:
+            self.compose(task, None, "")
+        except (ValueError, TypeError, NotImplementedError) as error:
+            if isinstance(error, MisuseError):
+                raise
+            raise MisuseError(f"{type(task).__name__} has no room for feedback; {_FIX}") from error
+
     def compose(self, task: Any, draft: Draft | None, feedback: str | None) -> Any:
         """Return a new input that holds the draft and the feedback.
 
@@ -207,8 +220,8 @@ class InputFormat(_DraftFormat):
 
 _FIX = (
     'name a key of the input for it, LoopedRunnable(feedback_key="feedback"), and use {feedback} in the prompt; or '
-    "bind prompt | model | parser, in which the model can be seen; or ask again without feedback, "
-    'LoopConfig(feedback="fresh")'
+    "bind prompt | model | parser, in which the model can be seen, with any fallbacks on the model itself; or ask "
+    'again without feedback, LoopConfig(feedback="fresh")'
 )
 
 

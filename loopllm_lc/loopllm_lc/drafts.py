@@ -58,7 +58,7 @@ class Draft:
 _NOTHING = AIMessage("")
 
 EMPTY = Draft(_NOTHING, _NOTHING)
-"""The answer of a run whose time ended before its first draft."""
+"""The output of a run whose time ended before its first draft; nobody is handed it for an answer."""
 
 
 def is_raw_triple(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.graph import Edge, Graph
 
-from loopllm_lc.anatomy import Anatomy, model_in
+from loopllm_lc.anatomy import Anatomy, kind_in, model_in
 
 
 def draw(bound: Runnable[Any, Any], parts: Anatomy, config: RunnableConfig | None) -> Graph:
@@ -32,11 +32,11 @@ def _evaluate(draft: Any) -> Any:
 
 
 def _asked_node(graph: Graph, parts: Anatomy) -> Any:
-    """Return the node of what is asked again; the first runnable when the model has no node of its own."""
+    """Return the node of what is asked again: where it has none of its own the last model's, else the first one."""
     runnables = [node for node in graph.nodes.values() if isinstance(node.data, Runnable)]
     model = model_in(parts.asked)
     for node in runnables:
         if node.data is parts.asked or (model is not None and node.data is model):
             return node
-    found = [node for node in runnables if model_in(node.data) is not None] or runnables
-    return found[0] if found else None
+    found = [node for node in runnables if kind_in(node.data) is not None] or runnables[:1]
+    return found[-1] if found else None

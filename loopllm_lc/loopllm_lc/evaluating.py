@@ -107,7 +107,7 @@ class RunnableEvaluator:
     """A runnable as an evaluator, for example an LLM judge `prompt | model | parser`.
 
     It is given `{"input": what the caller gave, "prompt": the task as text, "output": the draft}` and answers with a
-    number from 0 to 1, a bool, anything with a `score`, or a text that holds one number.
+    number from 0 to 1, a bool, anything with a `score`, or a text that is a number and nothing else.
 
     Args:
         runnable: The runnable.
@@ -145,6 +145,7 @@ class OutputsEvaluator:
         self.name = getattr(function, "__name__", type(function).__name__)
         self.is_async = inspect.iscoroutinefunction(function)
         self.test_retest_sd = getattr(function, "test_retest_sd", None)
+        self.waits = getattr(function, "waits", None)
         self._function = function
         self._names = set(inspect.signature(function).parameters)
 
@@ -192,6 +193,7 @@ class RunEvaluatorAdapter:
     def __init__(self, evaluator: Any) -> None:
         self.name = type(evaluator).__name__
         self.test_retest_sd = getattr(evaluator, "test_retest_sd", None)
+        self.waits = getattr(evaluator, "waits", None)
         self._evaluator = evaluator
 
     def evaluate(self, output: Any, context: Facts | None = None) -> EvaluationResult:
@@ -229,6 +231,7 @@ class StringEvaluatorAdapter:
     def __init__(self, evaluator: Any) -> None:
         self.name = getattr(evaluator, "evaluation_name", None) or type(evaluator).__name__
         self.test_retest_sd = getattr(evaluator, "test_retest_sd", None)
+        self.waits = getattr(evaluator, "waits", None)
         self._evaluator = evaluator
 
     def evaluate(self, output: Any, context: Facts | None = None) -> EvaluationResult:

@@ -6,8 +6,9 @@ Rule 2: the engine decides; here it is only stopped where a node ends, and set g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
@@ -20,7 +21,8 @@ from langchain_core.runnables.config import (
 from loopllm.engine import LoopedLLM
 from loopllm.events import DraftReceived, Finished, LoopEvent, RoundStarted
 from loopllm.refinement import Refinement
-from loopllm.results import RefinementResult
+from loopllm.results import IterationRecord, RefinementResult
+from loopllm_lc.accepting import drafted, loop_facts, signed
 from loopllm_lc.asking import Asker
 from loopllm_lc.conversation import ChatFormat
 from loopllm_lc.drafts import Draft
@@ -31,6 +33,49 @@ from loopllm_lc.settings import LoopSettings
 
 Run = Refinement[Any, Draft]
 Result = RefinementResult[Any, Draft]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        draft: What goes to the caller.
+        facts: What the loop tells of itself.
+        drafts: All that were paid for.
+    """
+
+    draft: Draft
+    facts: dict[str, Any]
+    drafts: Sequence[Draft]
+
+    @classmethod
+    def judged(cls, result: Result) -> Ending:
+        """Return the ending of a run by its own decision.
+
+        Raises:
+            CallTimeoutError: The time ran out before any draft.
+        """
+        return cls(drafted(result), loop_facts(result), [each.output for each in result.iterations])
+
+    @classmethod
+    def handed_over(cls, records: Sequence[IterationRecord[Any, Draft]], draft: Draft, reason: str) -> Ending:
+        """Return the ending of a run by a draft that is not to be judged."""
+        number = len(records) + 1
+        facts = {
+            "iterations": number,
+            "score": None,
+            "exit_reason": reason,
+            "best_iteration": number,
+            "trajectory": [*(each.score for each in records), None],
+        }
+        return cls(draft, facts, [*(each.output for each in records), draft])
+
+    @property
+    def message(self) -> Any:
+        """The draft's message with the usage of all drafts and the facts."""
+        usages = [getattr(each.message, "usage_metadata", None) for each in self.drafts]
+        return signed(self.draft.message, usages, self.facts)
 
 
 class NodeRun:

@@ -53,6 +53,7 @@ class Judge:
 
     def __init__(self, evaluator: BoundEvaluator, scope: Scope, asker: Asker, given: Any) -> None:
         self.name, self.test_retest_sd = evaluator.name, evaluator.test_retest_sd
+        self.waits = evaluator.waits  # where it is called in a blocking run is the evaluator's own affair
         self._evaluator = evaluator
         self._scope = scope
         self._asker = asker

@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from loopllm.config import LoopConfig
 from loopllm.results import RefinementResult
-from loopllm_lc.accepting import loop_facts, signed, unreadable
+from loopllm_lc.accepting import drafted, loop_facts, signed, unreadable
 from loopllm_lc.agent_calls import AgentAsker, Request, Response
 from loopllm_lc.conversation import ChatFormat
 from loopllm_lc.drafts import Draft
@@ -138,15 +138,14 @@ def _response(result: RefinementResult[Any, Draft], asker: AgentAsker) -> Respon
     """Return the accepted draft as the agent's own response.
 
     Raises:
+        CallTimeoutError: The time was up before the first draft.
         StructuredOutputError: No draft held the structure asked for.
         OutputParserException: Likewise, where the agent would have asked for ever.
     """
-    draft, facts = result.output, loop_facts(result)
+    draft, facts = drafted(result), loop_facts(result)
     if draft.fault:
         raise unreadable(draft, facts)
     message = signed(draft.message, asker.usages, facts)
-    if draft.origin is None:  # the time was up before the first draft
-        return ModelResponse(result=[message])
     return ModelResponse(
         result=[_replaced(each, message) for each in draft.origin.result],
         structured_response=draft.origin.structured_response,

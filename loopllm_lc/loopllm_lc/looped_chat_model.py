@@ -222,11 +222,18 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
         return self.bind(**binding.kwargs)
 
     def with_structured_output(
-        self, schema: Any, *, include_raw: bool = False, **kwargs: Any
+        self, schema: Any, *, include_raw: bool = False, evaluator: Any = None, **kwargs: Any
     ) -> Runnable[Any, Any]:
-        """Return a loop that asks for a structure until it can be read. As `LoopedRunnable.with_structured_output`."""
+        """Return a loop that asks for a structure until it can be read. As `LoopedRunnable.with_structured_output`.
+
+        Args:
+            schema: As for the bound model's own method.
+            include_raw: Likewise.
+            evaluator: Scores the parsed objects; being readable is enough when not given.
+            **kwargs: As for the bound model's own method.
+        """
         structured = self.bound.with_structured_output(schema, include_raw=include_raw, **kwargs)
-        looped: Runnable[Any, Any] = LoopedRunnable(bound=structured, **self._shared())
+        looped: Runnable[Any, Any] = LoopedRunnable(bound=structured, evaluator=evaluator, **self._shared())
         settings = {name: value for name, value in self._call_settings(None, {}).items() if value is not None}
         return looped.bind(**settings) if settings else looped
 
@@ -262,7 +269,7 @@ class _ModelRun:
         return await self._engine.aplay(self._task, ChatFormat())
 
     def answer(self, result: Result) -> AIMessage:
-        message: AIMessage = finished(result, self._asker.usages, is_message=True)
+        message: AIMessage = finished(result, self._asker.usages)
         return message
 
     def pieces(self, result: Result) -> Sequence[Any]:

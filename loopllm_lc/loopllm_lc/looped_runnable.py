@@ -37,9 +37,12 @@ class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output]):
     - a chat model: its draft and the feedback follow the caller's messages;
     - `prompt | model | parser`, or any sequence with a model in it: what comes before the model runs once, the loop
       goes over the model, what comes after reads every draft; an answer that it cannot read is a deficiency the
-      model hears about;
+      model hears about. Of several models the last one is looped: its output is what is judged, and the others,
+      which help to write its prompt, run once, outside of the loop's limits and of its usage. A chain is also seen
+      through `with_config`, `bind` and `with_retry`;
     - anything else: the whole of it is asked again, with the feedback in its input: in the string, after the
-      messages, or in a dict under `feedback_key`.
+      messages, or in a dict under `feedback_key`. An input without room for feedback is refused before the first
+      call.
 
     >>> from langchain_core.language_models import FakeListChatModel
     >>> model = FakeListChatModel(responses=["no", "yes"])
@@ -111,6 +114,8 @@ class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output]):
 
         Raises:
             Exception: What the model raised, when it failed before any draft.
+            MisuseError: No model can be seen in what is bound, and the input has no room for feedback.
+            CallTimeoutError: The time ran out before any draft; `refine` returns an empty history instead.
             EvaluatorError: The evaluator failed on every draft.
             OutputParserException: No draft could be read.
         """

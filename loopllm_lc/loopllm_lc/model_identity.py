@@ -15,6 +15,8 @@ from langchain_core.runnables import RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 
+from loopllm_lc.anatomy import is_chosen_late
+
 _ATTRIBUTES = ("model_name", "model", "model_id", "deployment_name", "azure_deployment", "repo_id")
 _NO_NAMES = frozenset({"", "unknown", "default", "none"})
 
@@ -32,7 +34,7 @@ def model_id_of(
 
     Args:
         runnable: A model, or one wrapped by `bind`, `with_retry`, `with_fallbacks` (its first model) or
-            `configurable_fields`.
+            `configurable_fields`, or made by `init_chat_model`.
         config: The call's config, which may choose the model.
         kwargs: The call's own keywords; `model=` wins over what the model was built with.
     """
@@ -41,11 +43,19 @@ def model_id_of(
         return asked
     if isinstance(runnable, DynamicRunnable):
         return model_id_of(*runnable.prepare(config))
+    if is_chosen_late(runnable):
+        return _name_chosen_late(runnable, config)
     if isinstance(runnable, RunnableBindingBase):
         return model_id_of(runnable.bound, config, runnable.kwargs)
     if isinstance(runnable, RunnableWithFallbacks):
         return model_id_of(runnable.runnable, config)
     return _own_name(runnable)
+
+
+def _name_chosen_late(runnable: Any, config: RunnableConfig | None) -> str | None:
+    chosen = {**runnable._default_config, **runnable._model_params(config)}  # noqa: SLF001 - nothing else tells
+    # Its provider may stand before the name, so that the model itself is asked.
+    return model_id_of(runnable._model(config), config) if "model" in chosen else None  # noqa: SLF001 - likewise
 
 
 def _own_name(model: Any) -> str | None:

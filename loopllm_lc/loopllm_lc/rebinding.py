@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableSequence
 
 from loopllm.errors import MisuseError
-from loopllm_lc.anatomy import Anatomy
+from loopllm_lc.anatomy import Anatomy, is_chosen_late
 
 
 def with_tools(parts: Anatomy, tools: Sequence[Any], kwargs: dict[str, Any]) -> Runnable[Any, Any]:
@@ -25,6 +25,11 @@ def _method(parts: Anatomy, name: str) -> Any:
     if parts.kind != "chat" or parts.tail is not None:
         raise MisuseError(
             f"{name} needs a chat model at the end of what is bound: call it on the model before"
+        )
+    if name == "with_structured_output" and is_chosen_late(parts.asked):
+        raise MisuseError(
+            f"{name} hides a model that each call's config makes: loop init_chat_model(...) without "
+            "configurable_fields, or with_structured_output of each alternative"
         )
     method = getattr(parts.asked, name, None)
     if method is None:

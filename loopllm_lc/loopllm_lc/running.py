@@ -24,6 +24,9 @@ from loopllm_lc.scope import Scope
 if TYPE_CHECKING:
     from loopllm_lc.looped_runnable import LoopedRunnable
 
+_SAYING = frozenset({"auto", "last", "best", "deficiencies"})
+"""The ways of asking that put feedback into the input; what a way of the caller's own does with it, nobody knows."""
+
 
 def parts_of(looped: LoopedRunnable[Any, Any]) -> Anatomy:
     """Return the parts of what is bound; with a key for feedback the whole of it is asked again."""
@@ -120,11 +123,12 @@ class LoopRun:
         if self._parts.kind == "text":
             return _as_string(task), StringFormat()
         form = InputFormat(self._looped.feedback_key)
+        if self._looped.config.max_iterations > 1 and self._looped.config.feedback in _SAYING:
+            form.require_room(task)
         return form.first(task), form
 
     def _finished(self, result: Result) -> Any:
-        is_message = self._parts.kind == "chat" and self._parts.tail is None
-        return finished(result, self._asker.usages, is_message=is_message)
+        return finished(result, self._asker.usages)
 
     def _own_pieces(self, result: Result) -> Sequence[Any]:
         value, draft = self._finished(result), result.output

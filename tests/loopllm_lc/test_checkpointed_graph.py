@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import PydanticOutputParser, StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
-from loopllm import AdaptivePriors, EvaluationResult, LoopConfig, MisuseError
+from loopllm import AdaptivePriors, CallTimeoutError, EvaluationResult, LoopConfig, MisuseError
 from loopllm_lc import loop_graph
 
 ASKED: Any = {"messages": [HumanMessage("Agree.")]}
@@ -219,6 +220,74 @@ def test_a_state_in_a_checkpoint_is_plain_data(scripted: Any, says_yes: Any) -> 
     runs = [state["loopllm_run"] for state in states if state.get("loopllm_run")]
     assert runs
     assert all(json.loads(json.dumps(each)) == each for each in runs)
+
+
+@HOW
+@pytest.mark.parametrize("parses", [False, True])
+async def test_a_graph_whose_time_ran_out_raises_instead_of_answering_nothing(
+    scripted: Any, how: Any, parses: Any
+) -> None:
+    model = scripted("late", delay=120.0)
+    bound = ChatPromptTemplate.from_template("{x}") | model | StrOutputParser() if parses else model
+    graph = loop_graph(bound, lambda text: 1.0, LoopConfig(timeout_ms=50)).compile()
+    with pytest.raises(CallTimeoutError, match="timeout_ms"):
+        await run(graph, how, {"input": {"x": "?"}} if parses else ASKED)
+
+
+@HOW
+async def test_what_follows_the_model_goes_over_each_draft_once_the_accepted_one_included(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    read: Any = []
+
+    def shout(message: Any) -> Any:
+        read.append(message.text)
+        return message.text.upper()
+
+    chain = ChatPromptTemplate.from_template("{x}") | scripted("no", "yes") | RunnableLambda(shout)
+    graph = loop_graph(chain, lambda text: says_yes(text.lower())).compile(checkpointer=InMemorySaver())
+    state = await run(graph, how, {"input": {"x": "Agree."}})
+    assert state["output"] == "YES"
+    assert read == ["no", "yes"]
+
+
+async def test_what_follows_the_model_is_awaited_for_an_earlier_draft_as_well(scripted: Any) -> None:
+    """A function that is async alone cannot be called in any other way."""
+    read: Any = []
+
+    async def shout(message: Any) -> Any:
+        read.append(message.text)
+        return message.text.upper()
+
+    scores = iter([0.6, 0.2])
+    chain = ChatPromptTemplate.from_template("{x}") | scripted("good", "bad") | RunnableLambda(shout)
+    graph = loop_graph(chain, lambda text: next(scores), LoopConfig(max_iterations=2)).compile()
+    assert (await run(graph, "ainvoke", {"input": {"x": "?"}}))["output"] == "GOOD"
+    assert read == ["good", "bad", "good"]
+
+
+@HOW
+async def test_of_two_models_in_a_graph_the_last_one_is_looped(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    outliner, writer = scripted("an outline"), scripted("no", "yes")
+    essay = ChatPromptTemplate.from_template("Essay from {outline}")
+    outline = ChatPromptTemplate.from_template("{x}") | outliner | StrOutputParser()
+    chain = outline | {"outline": RunnablePassthrough()} | essay | writer
+    state = await run(loop_graph(chain, says_yes).compile(), how, {"input": {"x": "Agree."}})
+    assert state["messages"][-1].usage_metadata["total_tokens"] == 30
+    assert (len(outliner.seen), len(writer.seen)) == (1, 2)
+
+
+def test_a_graph_with_a_time_limit_calls_a_plain_evaluator_on_its_own_thread(scripted: Any) -> None:
+    threads: Any = []
+
+    def evaluate(text: Any) -> Any:
+        threads.append(threading.current_thread())
+        return 1.0
+
+    loop_graph(scripted("hi"), evaluate, LoopConfig(timeout_ms=60_000)).compile().invoke(ASKED)
+    assert threads == [threading.current_thread()]
 
 
 def test_what_holds_no_chat_model_is_refused() -> None:

@@ -46,6 +46,45 @@ async def test_only_the_accepted_draft_stays_in_the_history(scripted: Any, says_
 
 
 @HOW
+async def test_a_tool_call_after_a_rejected_draft_carries_what_both_cost(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    usage = {"input_tokens": 2, "output_tokens": 1, "total_tokens": 3}
+    called = {"name": "lookup", "args": {"name": "Al"}, "id": "1"}
+    model = scripted("no", AIMessage("", tool_calls=[called], usage_metadata=usage), "yes, Al is 9")
+    agent = create_agent(
+        model,
+        tools=[lookup],
+        middleware=[CheckpointedLoopMiddleware(says_yes)],
+        checkpointer=InMemorySaver(),
+    )
+    state = await run(agent, how)
+    assert [message.type for message in state["messages"]] == ["human", "ai", "tool", "ai"]
+    call, answer = state["messages"][1], state["messages"][-1]
+    assert call.usage_metadata["total_tokens"] == 15 + 3
+    assert call.response_metadata["loopllm"] == {
+        "iterations": 2,
+        "score": None,
+        "exit_reason": "tool_calls",
+        "best_iteration": 2,
+        "trajectory": [0.2, None],
+    }
+    assert answer.usage_metadata["total_tokens"] == 15
+    assert answer.response_metadata["loopllm"]["iterations"] == 1
+
+
+@HOW
+async def test_a_refusal_after_a_rejected_draft_says_why_the_loop_ended(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    refusal = AIMessage("No.", response_metadata={"finish_reason": "content_filter"})
+    agent = create_agent(scripted("no", refusal), middleware=[CheckpointedLoopMiddleware(says_yes)])
+    answer = (await run(agent, how))["messages"][-1]
+    assert answer.response_metadata["loopllm"]["exit_reason"] == "refusal"
+    assert answer.usage_metadata["total_tokens"] == 15
+
+
+@HOW
 async def test_an_earlier_better_draft_is_put_back(scripted: Any, how: Any) -> None:
     """T28."""
     scores = iter([0.6, 0.1, 0.2])

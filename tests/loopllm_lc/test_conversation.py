@@ -118,6 +118,17 @@ def test_an_input_without_room_is_refused_with_the_way_to_make_room() -> None:
             InputFormat().compose(task, Draft("4"), "No.")
 
 
+@pytest.mark.parametrize("task", [{"topic": "primes"}, 7, [1, 2]])
+def test_an_input_without_room_is_refused_before_there_is_a_draft(task: Any) -> None:
+    with pytest.raises(MisuseError, match="feedback_key"):
+        InputFormat().require_room(task)
+
+
+@pytest.mark.parametrize("task", ["Name a prime.", ASKED, {"messages": ASKED}])
+def test_an_input_with_room_is_let_through(task: Any) -> None:
+    InputFormat().require_room(task)
+
+
 def test_prompts_and_drafts_survive_being_written_to_json() -> None:
     message = AIMessage(
         "4", id="a", usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}

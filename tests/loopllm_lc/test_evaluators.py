@@ -164,6 +164,12 @@ async def test_a_string_evaluator_of_langchain_is_asked(scripted: Any) -> None:
         (True, 1.0, True),
         ("0.8", 0.8, None),
         ("Score: 8/10", 0.8, None),
+        ("**Final score**: 0.8.", 0.8, None),
+        ("Rating: 8 / 10", 0.8, None),
+        ("**0.8**", 0.8, None),
+        ('{"score": 0.8, "reasoning": "short"}', 0.8, None),
+        ('```json\n{"score": 0.8}\n```', 0.8, None),
+        (AIMessage("Score: 0.8"), 0.8, None),
         ("80 %", 0.8, None),
         ("Yes.", 1.0, True),
         ("fail", 0.0, False),
@@ -180,11 +186,74 @@ def test_a_judges_answer_is_understood(answer: Any, score: Any, passed: Any) -> 
 
 @pytest.mark.parametrize(
     "answer",
-    ["I think it is fine", "between 0.2 and 0.8", "7", "-1", {"key": "k"}, [], None, {"score": None}],
+    [
+        "I think it is fine",
+        "between 0.2 and 0.8",
+        "I found 1 serious error in the draft.",
+        "0 problems found",
+        "Step 1: the answer is wrong",
+        "It gets 90% of the facts wrong",
+        "Errors: 1",
+        '{"errors": 1}',
+        "7",
+        "-1",
+        {"key": "k"},
+        [],
+        None,
+        {"score": None},
+    ],
 )
 def test_an_answer_without_a_score_is_no_score(answer: Any) -> None:
     with pytest.raises(EvaluatorError):
         verdict_from(answer, "judge")
+
+
+class Grade(BaseModel):
+    score: float
+    reasoning: str
+
+
+class Reasoned(BaseModel):
+    score: bool
+    explanation: str
+
+
+@pytest.mark.parametrize(
+    ("grade", "fault"),
+    [
+        (Grade(score=0.3, reasoning="name the moon"), "judge: name the moon"),
+        (Reasoned(score=False, explanation="it rhymes"), "judge: it rhymes"),
+    ],
+)
+def test_a_grade_is_understood_as_the_dict_of_its_fields_would_be(grade: Any, fault: Any) -> None:
+    verdict = verdict_from(grade, "judge")
+    assert verdict == verdict_from(grade.model_dump(), "judge")
+    assert verdict.deficiencies == (fault,)
+
+
+def test_the_model_hears_the_reasoning_of_a_judge_with_structured_output(scripted: Any) -> None:
+    grades = [
+        AIMessage("", tool_calls=[{"name": "Grade", "args": {"score": score, "reasoning": why}, "id": why}])
+        for score, why in ((0.3, "name the moon"), (0.9, "fine"))
+    ]
+    model = scripted("meh", "good")
+    judge = JUDGE_PROMPT | scripted(*grades).with_structured_output(Grade)
+    assert LoopedRunnable(bound=model, evaluator=judge).invoke("Write.").text == "good"
+    assert "name the moon" in model.seen[1][-1].text
+
+
+def test_a_verdict_in_loopllms_own_form_keeps_its_parts() -> None:
+    class Own(BaseModel):
+        score: float
+        deficiencies: list[str]
+        sub_scores: dict[str, float]
+
+    verdict = verdict_from(Own(score=0.5, deficiencies=["dull"], sub_scores={"tone": 0.1}), "judge")
+    assert (verdict.deficiencies, verdict.sub_scores) == (("dull",), {"tone": 0.1})
+
+
+def test_a_single_deficiency_given_as_a_string_is_one() -> None:
+    assert verdict_from({"score": 0.5, "deficiencies": "dull"}, "judge").deficiencies == ("dull",)
 
 
 def test_comments_become_deficiencies_and_keys_sub_scores() -> None:
@@ -307,6 +376,16 @@ def test_a_runnable_evaluator_is_configured_through_the_loop() -> None:
     assert "judge" in [spec.id for spec in looped.config_specs]
     message = looped.invoke("?", {"configurable": {"judge": "kind"}})
     assert message.response_metadata["loopllm"]["score"] == 0.9
+
+
+@pytest.mark.parametrize("stated", [None, True, False])
+def test_a_judge_of_another_library_waits_unless_it_states_otherwise(stated: Any) -> None:
+    def judge(*, outputs: Any) -> Any:
+        return 1.0
+
+    if stated is not None:
+        judge.waits = stated  # type: ignore[attr-defined]  # a function holds any attribute
+    assert as_langchain_evaluator(judge).waits is (stated is not False)
 
 
 def test_what_cannot_score_is_refused() -> None:

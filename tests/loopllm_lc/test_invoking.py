@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -314,17 +315,18 @@ async def test_a_blocking_run_ends_at_its_deadline(scripted: Any) -> None:
         bound=scripted("late", delay=120.0), evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50)
     )
     began = time.perf_counter()
-    message = looped.invoke("?")
+    result = looped.refine("?")
     assert time.perf_counter() - began < 60.0
-    assert facts(message)["exit_reason"] == "timeout_ms"
-    assert facts(message)["iterations"] == 0
+    assert result.metrics.exit_reason.condition == "timeout_ms"
+    assert result.iterations == ()
 
 
 async def test_an_awaited_run_ends_at_its_deadline_and_calls_no_more(scripted: Any) -> None:
     """T14."""
     model = scripted("late", delay=120.0)
     looped = LoopedRunnable(bound=model, evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50))
-    assert facts(await looped.ainvoke("?"))["exit_reason"] == "timeout_ms"
+    with pytest.raises(CallTimeoutError, match="timeout_ms"):
+        await looped.ainvoke("?")
     await asyncio.sleep(0)
     assert model.seen == []
 
@@ -334,6 +336,46 @@ def test_a_chain_whose_time_ran_out_says_so_instead_of_returning_an_empty_answer
     looped = LoopedRunnable(bound=chain, evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50))
     with pytest.raises(CallTimeoutError, match="timeout_ms"):
         looped.invoke({"x": "?"})
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+async def test_fallbacks_stand_in_when_the_time_ran_out(scripted: Any, how: Any) -> None:
+    looped = LoopedRunnable(
+        bound=scripted("late", delay=120.0), evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50)
+    )
+    safe = looped.with_fallbacks([scripted("plan b")], exceptions_to_handle=(CallTimeoutError,))
+    assert (safe.invoke("?") if how == "invoke" else await safe.ainvoke("?")).text == "plan b"
+
+
+def test_a_blocking_run_with_a_time_limit_calls_a_plain_evaluator_on_the_callers_thread(
+    scripted: Any,
+) -> None:
+    threads: Any = []
+
+    def evaluate(text: Any) -> Any:
+        threads.append(threading.current_thread())
+        return 1.0
+
+    limit = LoopConfig(timeout_ms=60_000)
+    LoopedRunnable(bound=scripted("hi"), evaluator=evaluate, config=limit).invoke("?")
+    assert threads == [threading.current_thread()]
+
+
+def test_an_evaluator_that_waits_is_still_ended_by_the_time_limit(scripted: Any) -> None:
+    over = threading.Event()
+
+    class Waiting:
+        waits = True
+
+        def evaluate(self, text: Any, context: Any = None) -> float:
+            over.wait(120.0)
+            return 1.0
+
+    looped = LoopedRunnable(bound=scripted("hi"), evaluator=Waiting(), config=LoopConfig(timeout_ms=200))
+    try:
+        assert facts(looped.invoke("?"))["exit_reason"] == "timeout_ms"
+    finally:
+        over.set()
 
 
 @pytest.mark.parametrize("call", ["invoke", "ainvoke"])

@@ -17,7 +17,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
-from loopllm import AdaptivePriors, LoopConfig, MisuseError
+from loopllm import AdaptivePriors, CallTimeoutError, LoopConfig, MisuseError
 from loopllm_lc import LoopMiddleware
 
 ASKED: Any = {"messages": [HumanMessage("How old is Al?")]}
@@ -141,6 +141,50 @@ async def test_a_structure_that_never_comes_ends_after_the_budget(scripted: Any,
     with pytest.raises((OutputParserException, StructuredOutputValidationError, ValueError)):
         await run(agent, how)
     assert len(model.seen) == 3
+
+
+@HOW
+async def test_plain_words_instead_of_a_structure_by_tool_are_a_deficiency(scripted: Any, how: Any) -> None:
+    model = scripted("Al is 9", calling("Person", {"name": "Al", "age": 9}))
+    agent = create_agent(model, response_format=ToolStrategy(Person), middleware=[LoopMiddleware()])
+    state = await run(agent, how)
+    assert state["structured_response"] == Person(name="Al", age=9)
+    assert "structure" in model.seen[1][-1].text
+    assert state["messages"][1].response_metadata["loopllm"]["trajectory"] == [0.0, 1.0]
+
+
+@HOW
+async def test_plain_words_for_ever_instead_of_a_structure_end_after_the_budget(
+    scripted: Any, how: Any
+) -> None:
+    """The agent alone goes on to its recursion limit of 9999."""
+    model = scripted("Al is 9")
+    middleware = LoopMiddleware(config=LoopConfig(max_iterations=3, convergence_delta=0.0))
+    agent = create_agent(model, response_format=ToolStrategy(Person), middleware=[middleware])
+    with pytest.raises(OutputParserException, match="no draft of 3"):
+        await run(agent, how, config={"recursion_limit": 25})
+    assert len(model.seen) == 3
+
+
+@HOW
+async def test_before_a_structure_the_agents_own_tools_are_called_unjudged(scripted: Any, how: Any) -> None:
+    model = scripted(calling("lookup", {"name": "Al"}), calling("Person", {"name": "Al", "age": 9}, "2"))
+    agent = create_agent(
+        model, tools=[lookup], response_format=ToolStrategy(Person), middleware=[LoopMiddleware()]
+    )
+    state = await run(agent, how)
+    assert state["structured_response"] == Person(name="Al", age=9)
+    assert state["messages"][1].response_metadata["loopllm"]["exit_reason"] == "tool_calls"
+
+
+@HOW
+async def test_an_agent_whose_time_ran_out_raises_instead_of_answering_nothing(
+    scripted: Any, how: Any
+) -> None:
+    middleware = LoopMiddleware(lambda text: 1.0, LoopConfig(timeout_ms=50))
+    agent = create_agent(scripted("late", delay=120.0), middleware=[middleware])
+    with pytest.raises(CallTimeoutError, match="timeout_ms"):
+        await run(agent, how)
 
 
 @HOW

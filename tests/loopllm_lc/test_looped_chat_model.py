@@ -15,7 +15,7 @@ from langchain_core.tools import tool
 from openai import LengthFinishReasonError
 from pydantic import BaseModel, ValidationError
 
-from loopllm import AdaptivePriors, LoopConfig
+from loopllm import AdaptivePriors, CallTimeoutError, LoopConfig
 from loopllm.evaluators import LengthEvaluator
 from loopllm_lc import LoopedChatModel, LoopedRunnable
 
@@ -283,8 +283,22 @@ async def test_what_stands_beside_a_chunk_is_kept(scripted: Any, how: Any) -> No
     assert {name: message.response_metadata[name] for name in beside} == beside
 
 
-def test_the_loop_ends_when_its_time_is_up(scripted: Any) -> None:
+@HOW
+async def test_a_loop_whose_time_ran_out_has_no_answer_to_give(scripted: Any, how: Any) -> None:
     model = LoopedChatModel(
         bound=scripted("late", delay=120.0), evaluator=lambda text: 1.0, config=LoopConfig(timeout_ms=50)
     )
-    assert model.invoke("?").response_metadata["loopllm"]["exit_reason"] == "timeout_ms"
+    with pytest.raises(CallTimeoutError, match="timeout_ms"):
+        await call(model, how, "?")
+
+
+def test_an_evaluator_of_a_structure_is_asked_about_the_structure(scripted: Any) -> None:
+    ages = [
+        AIMessage("", tool_calls=[{"name": "Person", "args": {"name": "Al", "age": age}, "id": str(age)}])
+        for age in (8, 9)
+    ]
+    bound = scripted(*ages)
+    model = LoopedChatModel(bound=bound, evaluator=bool)
+    judge = lambda person: 1.0 if person.age == 9 else 0.2  # noqa: E731
+    assert model.with_structured_output(Person, evaluator=judge).invoke("?").age == 9
+    assert "evaluator" not in bound.seen_kwargs[0]
