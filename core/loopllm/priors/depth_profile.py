@@ -34,7 +34,7 @@ class DepthRecord:
 def depth_profile(statistics: Statistics) -> list[DepthRecord]:
     """The records of all depths that were reached, from depth 1 on."""
     records: list[DepthRecord] = []
-    for depth in range(1, DEEPEST + 1):
+    for depth in range(1, DEEPEST):  # what is summed under the deepest are calls of many depths, and no runs
         runs = statistics.get(f"d/{depth}/n")
         if runs <= 0:
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from loopllm.priors.planner import StopValue
+from loopllm.priors.planner import STEADY, StopValue
 from loopllm.priors.run_state import (
     FIRST_GAIN,
     GAIN_EDGES,
@@ -32,10 +32,12 @@ def values_after(state: RunState, worth: StopValue, grid: ScoreGrid) -> list[flo
     (0.5, 0.505, 1.0)
     """
     values: list[float] = []
+    now = worth(state.cell, state.best)
     for outcome in range(len(OUTCOMES)):
         momentum = next_momentum(state.momentum, outcome)
         if outcome < FIRST_GAIN:
-            values.append(worth(cell_of(momentum, state.best, state.depth + 1), state.best))
+            then = worth(cell_of(momentum, state.best, state.depth + 1), state.best)
+            values.append(then + STEADY * (now - then))
         elif outcome == PERFECT or state.best >= 1.0:
             values.append(worth(cell_of(momentum, 1.0, state.depth + 1), 1.0))
         else:

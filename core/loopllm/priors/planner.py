@@ -5,7 +5,14 @@ With v(b) the value of stopping at best score b, c the cost of a call and K the 
     V_K = v(b);   Q_k(b, m, way) = -c + sum_o p(o | way, m, b, k) V_{k+1}(b_o, m_o);   V_k = max(v(b), max_way Q_k)
 
 (DeGroot 1970, Optimal Statistical Decisions, chapters 12 and 13; search with recall: Weitzman 1979, Econometrica
-47:641). The best score that makes stopping as good as going on is the reservation score of that depth and momentum.
+47:641). Where the judge errs, v depends on the cell, and after a call without a new best o the draft that stays the
+best one is believed to be worth v_{k+1}(b, m_o) and no longer v_k(b, m). Over all that a call can do such changes of
+belief cancel (they are a martingale: Doob 1953, Stochastic Processes, chapter VII), but a mixture of tables does not
+know that, and a call would seem to lower what is held. So a part of the change is taken back,
+
+    V_{k+1}(b, m_o) + S (v_k(b, m) - v_{k+1}(b, m_o)),   S = 1/2.
+
+The best score that makes stopping as good as going on is the reservation score of that depth and momentum.
 
 What may be done instead of stopping is a move: a name, an outlook (what it may do, by cell) and a price (by momentum
 and depth). The ways of asking again are the moves there are; the planner asks no more of them than these three, so that
@@ -55,6 +62,10 @@ GAINS = len(GAIN_MOMENTUM) - 1
 LOOKAHEAD = 24
 """Calls that a plan is made for. Beyond some twenty the value of going on hardly changes, and a limit of a thousand
 calls must not take a hundred times as long to plan as one of ten."""
+
+STEADY = 0.5
+"""S. On eight simulated environments of judges that err and of independent drafts, which look alike, 1/2 earned more
+than 0 (share of the gap .85 against .81 after 100 runs, .77 against .74 after 30), and than 1 (.83)."""
 
 _LAST_APART = DEPTH_EDGES[-1] + 1
 """From this depth on states do not differ by depth."""
@@ -147,7 +158,7 @@ def make_plan(
         ahead[depth], chosen[depth] = {}, {}
         for m in momenta_at(depth):
             cells = cells_at(m, depth)
-            stalls = [value[after] for after in AFTER_STALL[m]]
+            stalls = [_after_stall(value[after], stopping, m, after, depth) for after in AFTER_STALL[m]]
             per_way = [
                 _one_way([look(cell) for cell in cells], stalls, gains, prices[way](m, depth), grid)
                 for way, look in outlooks.items()
@@ -176,6 +187,11 @@ class Stopping:
         self.grid = grid
         self._known: dict[int, list[float]] = {}
 
+    @property
+    def by_cell(self) -> bool:
+        """False when the momentum and the depth do not matter."""
+        return self._worth.by_cell
+
     def values(self, momentum: int, depth: int) -> list[float]:
         """Value of stopping at each node, with a momentum at a depth."""
         key = cell_of(momentum, 0.0, depth) if self._worth.by_cell else 0
@@ -185,6 +201,16 @@ class Stopping:
             pairs = zip(grid.bands, grid.nodes, strict=True)
             known = self._known[key] = [worth(cells[band], best) for band, best in pairs]
         return known
+
+
+def _after_stall(
+    value: list[float], stopping: Stopping, momentum: int, after: int, depth: int
+) -> list[float]:
+    """Values after a call without a new best, a part of the change of belief in the draft that is held taken back."""
+    if not stopping.by_cell:
+        return value
+    before, then = stopping.values(momentum, depth), stopping.values(after, depth + 1)
+    return [v + STEADY * (b - t) for v, b, t in zip(value, before, then, strict=True)]
 
 
 def _best_way(per_way: Sequence[list[float]]) -> tuple[list[float], list[int]]:

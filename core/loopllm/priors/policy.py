@@ -241,6 +241,10 @@ class Policy:
         """Whether no call is left after `depth` calls."""
         return depth >= self.plan.horizon
 
+    def _is_over(self, state: RunState) -> bool:
+        """Whether no call can change what is returned: none is left, or nothing scores higher."""
+        return self.is_spent(state.depth) or state.best >= 1.0
+
     def next_way(self, state: RunState) -> str:
         """How the plan would ask again in a state, whether or not it would."""
         if self.is_spent(state.depth):
@@ -253,7 +257,7 @@ class Policy:
 
     def _planned(self, state: RunState) -> tuple[str | None, str | None]:
         """What the plan says, and what it says without the value of learning from this call."""
-        if self.is_spent(state.depth):
+        if self._is_over(state):
             return None, None
         ahead = self.plan.going_on(state.depth, state.momentum, state.best)
         now = self.worth(state.cell, state.best)
@@ -267,7 +271,7 @@ class Policy:
 
     def _supposed_move(self, state: RunState) -> str | None:
         """How to go on if one archetype were the truth, or None when it too says stop."""
-        if self.supposed is None or self.is_spent(state.depth):
+        if self.supposed is None or self._is_over(state):
             return None
         ahead = self.supposed.going_on(state.depth, state.momentum, state.best)
         if ahead <= self.worth(state.cell, state.best):
@@ -280,7 +284,7 @@ class Policy:
         return least > 0.0 and sum(self.outlooks[way](state.cell)[FIRST_GAIN:]) < least
 
     def _glances(self, scores: Sequence[float], state: RunState) -> bool:
-        if not self.glance or self.is_spent(state.depth) or self.worth(state.cell, state.best) >= ENOUGH:
+        if not self.glance or self._is_over(state) or self.worth(state.cell, state.best) >= ENOUGH:
             return False
         if self._is_unlikely(self.ways[0], state):
             return False

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loopllm.priors.exploration import Price
-from loopllm.priors.planner import AFTER_STALL, LOOKAHEAD, Plan, Stopping, cells_at, momenta_at
+from loopllm.priors.planner import AFTER_STALL, LOOKAHEAD, STEADY, Plan, Stopping, cells_at, momenta_at
 from loopllm.priors.run_state import FIRST_GAIN, GAIN_MOMENTUM, MOMENTA
 from loopllm.priors.score_grid import ScoreGrid
 from loopllm.priors.table_beliefs import Array, table_of
@@ -58,7 +58,12 @@ def make_plan(
     chosen: dict[int, dict[int, Sequence[int]]] = {}
     for depth in range(planned - 1, 0, -1):
         momenta, cells = momenta_at(depth), _cells(depth, grid)
+        now = np.array([stopping.values(m, depth) for m in momenta])
         after = _after(value, landing, momenta)
+        if stopping.by_cell:
+            then = np.array([stopping.values(m, depth + 1) for m in range(len(MOMENTA))])
+            changes = now[:, None] - then[_AFTER_STALL[list(momenta)]]
+            after[:, :, :FIRST_GAIN] += STEADY * changes.transpose(0, 2, 1)
         values = np.array(
             [
                 np.einsum("mno,mno->mn", table[cells], after) - [[price(m, depth)] for m in momenta]
@@ -68,7 +73,6 @@ def make_plan(
         best = values.max(axis=0)
         ahead[depth] = dict(zip(momenta, best.tolist(), strict=True))
         chosen[depth] = dict(zip(momenta, values.argmax(axis=0).tolist(), strict=True))
-        now = np.array([stopping.values(m, depth) for m in momenta])
         value[list(momenta)] = np.maximum(now, best)
     return Plan(grid, ahead, chosen if len(tables) > 1 else None, tuple(outlooks), horizon)
 
