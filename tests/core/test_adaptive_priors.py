@@ -294,6 +294,19 @@ def test_what_another_process_learns_does_not_make_a_new_plan_for_every_run():
     assert len(plans) < 35
 
 
+def test_the_depths_of_a_report_are_calls_that_runs_made_however_deep_they_went():
+    priors = taught([[0.5] * 200] * 3)
+    assert {it.runs for it in priors.report("t", "m").iterations} == {3}
+
+
+@pytest.mark.parametrize("judge_sd", [None, 0.0, 0.08])
+def test_a_perfect_draft_ends_a_run_whatever_the_judge(judge_sd):
+    priors = taught([[0.6, 0.7, 0.8, 0.9]] * 40)
+    for explore in (False, True):
+        settings = {"quality_threshold": 0.95, "judge_sd": judge_sd, "explore": explore, "call_cost": 0.0}
+        assert priors.policy("t", "m", **settings).decide([1.0]).stop
+
+
 def test_a_report_reads_like_attributes_and_like_a_mapping():
     report = taught([[0.2, 0.9], [0.4, 0.5]]).report("t", "m")
     assert report["total_calls"] == report.total_calls == 2
