@@ -1,8 +1,12 @@
 """The edge of an answering loop: asks a query engine, and asks it again with feedback. One object a run.
 
-Rule 1: what is embedded and retrieved is always the caller's query; feedback reaches only whoever writes
-the answer.
+Rule 1: feedback is for whoever writes the answer. An engine that can write from given nodes is asked to, so that what
+is retrieved is the caller's query, once; any other engine gets one query with the feedback in its words, of which only
+the texts to embed are the caller's, and what it makes of the words (a selector, a transform, a word-based retriever) is
+its own affair.
 Rule 2: a prompt shows one earlier answer, cut to a bounded length, so that no prompt grows with the rounds.
+Rule 3: usage is told with an answer. What the calls of an answer that failed or came too late used is not counted:
+the engine has no place for it.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
-from llama_index.core.query_engine import TransformQueryEngine
+from llama_index.core.query_engine import CitationQueryEngine, TransformQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from loopllm.providers.base import Completion
@@ -23,7 +27,7 @@ from loopllm_li.answer_rounds import AnswerAttempt
 from loopllm_li.answers import Answer, aanswer_of, answer_of
 from loopllm_li.bundles import plain
 from loopllm_li.llm_calls import LLMCalls
-from loopllm_li.transform_engine import LoopedTransformQueryEngine, answers_from_nodes
+from loopllm_li.transform_engine import LoopedTransformQueryEngine, answers_from_nodes, aretrieve_with
 
 DEFAULT_REVISION_PROMPT = PromptTemplate("{query_str}\n\n{revision}")
 """Variables: `query_str`, the caller's words, and `revision`, the earlier answer if shown and its faults."""
@@ -54,6 +58,7 @@ class Answering:
         self._engine = engine
         self._prompt = revision_prompt
         self._keeps_nodes = can_rewrite_only(engine)
+        self._retrieves_first = self._keeps_nodes and cites(engine)
         self._nodes: Sequence[NodeWithScore] | None = None
 
     def complete(
@@ -62,7 +67,7 @@ class Answering:
         """Answer, blocking at most `timeout` seconds."""
         del model  # the engine has its own
         if (opening := self._taken_opening()) is not None:
-            return Completion(opening, usage=opening.usage)
+            return opening
         began = time.perf_counter()
         answer = call_within(timeout, self._ask, prompt)
         return _completion(answer, began)
@@ -73,7 +78,7 @@ class Answering:
         """Answer without blocking the event loop."""
         del model
         if (opening := self._taken_opening()) is not None:
-            return Completion(opening, usage=opening.usage)
+            return opening
         began = time.perf_counter()
         answer = await await_within(timeout, self._aask(prompt))
         return _completion(answer, began)
@@ -81,6 +86,8 @@ class Answering:
     def _ask(self, prompt: AnswerAttempt) -> Answer:
         bundle, calls = self._bundle(prompt), LLMCalls()
         with calls.listening():
+            if self._retrieves_first and self._nodes is None:
+                self._nodes = self._engine.retrieve(plain(prompt.original))
             if self._nodes is not None:
                 answer = answer_of(self._engine.synthesize(bundle, list(self._nodes)))
             else:
@@ -90,6 +97,8 @@ class Answering:
     async def _aask(self, prompt: AnswerAttempt) -> Answer:
         bundle, calls = self._bundle(prompt), LLMCalls()
         with calls.listening():
+            if self._retrieves_first and self._nodes is None:
+                self._nodes = await aretrieve_with(self._engine, plain(prompt.original))
             if self._nodes is not None:
                 answer = await aanswer_of(await self._engine.asynthesize(bundle, list(self._nodes)))
             else:
@@ -108,12 +117,14 @@ class Answering:
         words = self._prompt.format(query_str=original.query_str, revision="\n\n".join(parts))
         return QueryBundle(words, original.image_path, list(original.embedding_strs), original.embedding)
 
-    def _taken_opening(self) -> Answer | None:
+    def _taken_opening(self) -> Completion[Answer] | None:
         opening, self._opening = self._opening, None
-        return None if opening is None else self._kept(opening)
+        if opening is None:
+            return None
+        return Completion(self._kept(opening), usage=opening.usage, latency_ms=opening.latency_ms)
 
     def _kept(self, answer: Answer) -> Answer:
-        if self._keeps_nodes and answer.source_nodes:
+        if self._keeps_nodes and not self._retrieves_first and answer.source_nodes:
             self._nodes = answer.source_nodes
         return answer
 
@@ -125,11 +136,23 @@ def _completion(answer: Answer, began: float) -> Completion[Answer]:
 def can_rewrite_only(engine: Any) -> bool:
     """Say whether an engine can write another answer from the nodes it has found.
 
-    A plain `TransformQueryEngine` would run its transform over the feedback.
+    A plain `TransformQueryEngine` would run its transform over the feedback, and a looped engine hands out the nodes
+    of its answer, which a `CitationQueryEngine` inside it would cut up and number again.
     """
     if isinstance(engine, TransformQueryEngine) and not isinstance(engine, LoopedTransformQueryEngine):
         return False
-    return isinstance(engine, BaseQueryEngine) and answers_from_nodes(engine)
+    if not isinstance(engine, BaseQueryEngine) or not answers_from_nodes(engine):
+        return False
+    return not cites(engine) or isinstance(engine, CitationQueryEngine | LoopedTransformQueryEngine)
+
+
+def cites(engine: Any) -> bool:
+    """Say whether an engine cuts the nodes it is given into numbered sources, which its answer then stands on."""
+    while not isinstance(engine, CitationQueryEngine):
+        engine = getattr(engine, "_query_engine", None)
+        if engine is None:
+            return False
+    return True
 
 
 def _cut(text: str) -> str:

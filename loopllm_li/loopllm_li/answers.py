@@ -37,12 +37,14 @@ class Answer:
         response: The response itself, never a stream.
         streamed: True when the engine gave a stream.
         usage: What the LLM calls behind it used, as far as they told.
+        latency_ms: Milliseconds it took, when it was given before its run began; else 0.0.
     """
 
     text: str
     response: Settled
     streamed: bool = False
     usage: Usage = UNKNOWN_USAGE
+    latency_ms: float = 0.0
 
     @property
     def source_nodes(self) -> Sequence[NodeWithScore]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
 from llama_index.core.llms import LLM
+from llama_index.core.prompts import BasePromptTemplate
 
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
 from loopllm.errors import MisuseError
@@ -26,6 +28,7 @@ from loopllm.providers.base import Provider, TextPrompt
 from loopllm.results import RefinementResult, Usage
 from loopllm.telemetry.base import Observer
 from loopllm_li.chat_rounds import ChatFormat, ChatJudge, ChatRounds, Conversation
+from loopllm_li.completion_rounds import CompletionRounds, Words
 from loopllm_li.provider import LlamaIndexProvider
 from loopllm_li.spans import InstrumentationObserver, SpannedRounds
 from loopllm_li.stories import story_of, usage_dict
@@ -39,7 +42,9 @@ class LoopedLlamaLLM(LLM):
 
     It has all endpoints of an `LLM`; streams replay the accepted answer. The usage of all rounds is in
     `raw["usage"]`, the story of the run in `raw["loopllm"]`. LLM events come from the inner LLM, once a
-    round. It does not claim to call functions: agents take `LoopedFunctionCallingLLM`.
+    round. It does not claim to call functions: agents take `LoopedFunctionCallingLLM`. Templates and the system
+    prompt stand in a prompt once, as the inner LLM would have them; where `predict` puts them around a completion,
+    feedback stands inside. It can be pickled when its parts can be.
 
     >>> from llama_index.core.llms import MockLLM
     >>> llm = LoopedLlamaLLM(llm=MockLLM(), evaluator=lambda text: len(text) / 10)
@@ -100,6 +105,18 @@ class LoopedLlamaLLM(LLM):
         """Write the inner LLM as it writes itself, without keys, which it leaves out only when it is outermost."""
         return {name: value for name, value in llm.to_dict().items() if not _SECRET.search(name)}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle as LlamaIndex does, which would silently drop a part that cannot be pickled.
+
+        Raises:
+            PicklingError: A part cannot be pickled; the message names it.
+        """
+        for name in ("llm", "evaluator", "config", "priors", "observers"):
+            _require_picklable(
+                type(self).__name__, name, getattr(self, name if name == "llm" else f"_{name}")
+            )
+        return super().__getstate__()
+
     @classmethod
     def class_name(cls) -> str:
         """Return the name under which LlamaIndex knows the class."""
@@ -122,13 +139,11 @@ class LoopedLlamaLLM(LLM):
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Loop `complete` of the inner LLM."""
-        del formatted  # the inner LLM's templates are applied once, by the provider
-        return self._completed(prompt, kwargs)
+        return self._completed(prompt, formatted, kwargs)
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Loop `acomplete` of the inner LLM."""
-        del formatted
-        return await self._acompleted(prompt, kwargs)
+        return await self._acompleted(prompt, formatted, kwargs)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Loop, then yield the accepted answer piece by piece."""
@@ -151,8 +166,7 @@ class LoopedLlamaLLM(LLM):
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """Loop, then yield the accepted answer piece by piece."""
-        del formatted
-        reply = self._completed(prompt, kwargs)
+        reply = self._completed(prompt, formatted, kwargs)
 
         def pieces() -> CompletionResponseGen:
             yield from _completion_pieces(reply)
@@ -163,8 +177,7 @@ class LoopedLlamaLLM(LLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """Loop, then yield the accepted answer piece by piece."""
-        del formatted
-        reply = await self._acompleted(prompt, kwargs)
+        reply = await self._acompleted(prompt, formatted, kwargs)
 
         async def pieces() -> CompletionResponseAsyncGen:
             for piece in _completion_pieces(reply):
@@ -182,13 +195,30 @@ class LoopedLlamaLLM(LLM):
         loop, judge = self._chat_loop(self._chat_rounds(arguments)), ChatJudge(self._evaluator)
         return chat_response(await loop.arefine(list(messages), judge, task_type=self.task_type))
 
-    def _completed(self, prompt: str, arguments: dict[str, Any]) -> CompletionResponse:
-        result = self._text_loop(arguments).refine(prompt, self._evaluator, task_type=self.task_type)
-        return _completion_response(result)
+    def _completed(self, prompt: str, formatted: bool, arguments: dict[str, Any]) -> CompletionResponse:
+        loop = self._text_loop(self._text_rounds(prompt, formatted, arguments))
+        return _completion_response(loop.refine(prompt, self._evaluator, task_type=self.task_type))
 
-    async def _acompleted(self, prompt: str, arguments: dict[str, Any]) -> CompletionResponse:
-        result = await self._text_loop(arguments).arefine(prompt, self._evaluator, task_type=self.task_type)
-        return _completion_response(result)
+    async def _acompleted(
+        self, prompt: str, formatted: bool, arguments: dict[str, Any]
+    ) -> CompletionResponse:
+        loop = self._text_loop(self._text_rounds(prompt, formatted, arguments))
+        return _completion_response(await loop.arefine(prompt, self._evaluator, task_type=self.task_type))
+
+    # -- templates ----------------------------------------------------------------------------------------------
+
+    def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        """Return what `predict` completes: bare words where the templates can wait for the feedback."""
+        if self.output_parser is None:
+            settings = {"messages_to_prompt": self.messages_to_prompt, "completion_to_prompt": Words}
+            words = prompt.format(llm=self, **settings, **prompt_args)
+            if isinstance(words, Words):  # chat templates bring roles of their own
+                return words
+        return super()._get_prompt(prompt, **prompt_args)
+
+    def _templated(self, words: str) -> str:
+        write = self.completion_to_prompt
+        return self._extend_prompt(words if write is None else write(words))
 
     # -- the loops ----------------------------------------------------------------------------------------------
 
@@ -207,11 +237,18 @@ class LoopedLlamaLLM(LLM):
             format=ChatFormat(),
         )
 
-    def _text_loop(self, arguments: dict[str, Any]) -> LoopedLLM[TextPrompt, str]:
+    def _text_rounds(self, prompt: str, formatted: bool, arguments: dict[str, Any]) -> LlamaIndexProvider:
+        if self.llm.metadata.is_chat_model:
+            return LlamaIndexProvider(self.llm, model_id=self.model_id, **arguments)
+        write = self._templated if isinstance(prompt, Words) else str
+        return CompletionRounds(
+            self.llm, write, formatted=formatted, arguments=arguments, model_id=self.model_id
+        )
+
+    def _text_loop(self, rounds: LlamaIndexProvider) -> LoopedLLM[TextPrompt, str]:
         self._lend_callbacks()
-        provider = LlamaIndexProvider(self.llm, model_id=self.model_id, **arguments)
         return LoopedLLM(
-            SpannedRounds(provider),
+            SpannedRounds(rounds),
             self._config,
             priors=self._priors,
             observers=(InstrumentationObserver(), *self._observers),
@@ -228,9 +265,17 @@ _SHARED_FIELDS = (
     "system_prompt",
     "messages_to_prompt",
     "completion_to_prompt",
+    "query_wrapper_prompt",
     "output_parser",
     "pydantic_program_mode",
 )
+
+
+def _require_picklable(owner: str, name: str, part: Any) -> None:
+    try:
+        pickle.dumps(part)
+    except Exception as error:
+        raise pickle.PicklingError(f"{owner} cannot be pickled, since its {name} cannot: {error}") from error
 
 
 def _raw(result: RefinementResult[Any, Any], and_usage: Usage | None = None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class OptimisticStream:
     Args:
         first: The inner engine's stream.
         notice: What is written before a better answer.
-        calls: The LLM calls behind the stream.
+        calls: The LLM calls behind the stream, with the time that it took to open it.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class OptimisticStream:
 
     def _answer(self, text: str) -> Answer:
         response = Response(text, self._nodes, self._first.metadata)
-        return Answer(text, response, streamed=True, usage=self._calls.usage)
+        calls = self._calls
+        return Answer(text, response, streamed=True, usage=calls.usage, latency_ms=calls.latency_ms)
 
     def _better(self, first: Answer, outcome: Outcome) -> Answer | None:
         accepted, story = outcome

@@ -16,7 +16,7 @@ from llama_index.core.prompts.mixin import PromptDictType, PromptMixinType
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
-from loopllm.errors import EvaluatorError, MisuseError
+from loopllm.errors import EvaluatorError, MisuseError, ProviderError
 from loopllm.evaluators import as_evaluator
 from loopllm.results import RefinementResult
 from loopllm.telemetry.base import Observer
@@ -30,6 +30,7 @@ from loopllm_li.deep_prompts import DeepPrompts, has_usable_prompts
 from loopllm_li.llama_evaluator import LlamaIndexEvaluator
 from loopllm_li.llm_calls import LLMCalls
 from loopllm_li.model_names import model_name_of
+from loopllm_li.opened_runs import AnswerLoop, aopened, opened
 from loopllm_li.optimistic_stream import DEFAULT_REVISION_NOTICE, OptimisticStream, Outcome
 from loopllm_li.spans import InstrumentationObserver, SpannedJudge, SpannedRounds, dispatcher
 from loopllm_li.stories import story_of
@@ -44,9 +45,13 @@ _Result = RefinementResult[AnswerAttempt, Answer]
 class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
     """Asks a query engine, scores the answer, feeds back what is wrong, and returns the best answer of all.
 
-    Every answer is scored against the caller's own query, which is also what is embedded and retrieved in every round;
-    feedback reaches only whoever writes the answer. With an engine that can write from given nodes (such as
-    `RetrieverQueryEngine`) nodes are retrieved once. The response is of the type that the inner engine gives, with its
+    Every answer is scored against the caller's own query. An engine that can write from given nodes (such as
+    `RetrieverQueryEngine`, `CitationQueryEngine` and `LoopedTransformQueryEngine` around them) retrieves once, for that
+    query, and feedback reaches only whoever writes the answer. Any other engine (`RouterQueryEngine`,
+    `SubQuestionQueryEngine`, a plain `TransformQueryEngine`) is asked anew in every round with the feedback in the
+    query: its selectors, transforms and word-based retrievers read it too, and only what is embedded stays the caller's
+    where nothing in between rewrites it. Take `LoopedTransformQueryEngine` for `TransformQueryEngine`, and loop the
+    engines inside a router instead of the router. The response is of the type that the inner engine gives, with its
     source nodes; the story of the run is in `response.metadata["loopllm"]`.
 
     Args:
@@ -61,7 +66,9 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
         evaluate_on: Picks what is judged out of a response, instead of its text.
         streaming: Hand out streams that replay the accepted answer; None does so when the inner engine streams.
             `"optimistic"` hands out the first answer of a streaming engine while it is written, judges it when it is
-            complete, and goes on with `revision_notice` and a better answer where there is one.
+            complete, and goes on with `revision_notice` and a better answer where there is one. That first answer's
+            time and tokens count as the run's; but it is asked for outside the loop, which can neither interrupt it
+            when the time is up nor ask again when it fails.
         revision_notice: What is written between the two.
         tie_break: A `PairwiseComparisonEvaluator` that chooses among answers of equal best score; else the first wins.
         revision_prompt: How a question with feedback is written; see `DEFAULT_REVISION_PROMPT`.
@@ -169,7 +176,7 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
         if isinstance(first, StreamingResponse):
             stream = OptimisticStream(first, self._revision_notice, calls)
             return stream.response(lambda answer: _outcome(self._looped(query, answer)))
-        opening = replace(answer_of(first), usage=calls.usage)
+        opening = replace(answer_of(first), usage=calls.usage, latency_ms=calls.latency_ms)
         return self._shown(self._looped(query, opening), awaited=False)
 
     async def _aanswered(self, query: QueryBundle) -> RESPONSE_TYPE:
@@ -184,15 +191,16 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
                 return _outcome(await self._alooped(query, answer))
 
             return OptimisticStream(first, self._revision_notice, calls).aresponse(finish)
-        opening = replace(await aanswer_of(first), usage=calls.usage)
+        opening = replace(await aanswer_of(first), usage=calls.usage, latency_ms=calls.latency_ms)
         return self._shown(await self._alooped(query, opening), awaited=True)
 
     @dispatcher.span
     def _looped(self, query: QueryBundle, opening: Answer | None = None) -> _Result:
-        task, judge = AnswerAttempt(query), SpannedJudge(AnswerJudge(self._evaluator, self._evaluate_on))
+        loop, judge = self._loop(opening), self._judge()
+        task = opened(loop, AnswerAttempt(query), opening, self._task_type, judge)
         try:
-            result = self._loop(opening).refine(task, judge, self._context, task_type=self._task_type)
-        except EvaluatorError as error:
+            result = loop.refine(task, judge, self._context, task_type=self._task_type)
+        except (EvaluatorError, ProviderError) as error:
             return _unscored(error)
         if self._tie_break is None:
             return result
@@ -200,23 +208,28 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
 
     @dispatcher.span
     async def _alooped(self, query: QueryBundle, opening: Answer | None = None) -> _Result:
-        task, judge = AnswerAttempt(query), SpannedJudge(AnswerJudge(self._evaluator, self._evaluate_on))
+        loop, judge = self._loop(opening), self._judge()
+        task = await aopened(loop, AnswerAttempt(query), opening, self._task_type, judge)
         try:
-            result = await self._loop(opening).arefine(task, judge, self._context, task_type=self._task_type)
-        except EvaluatorError as error:
+            result = await loop.arefine(task, judge, self._context, task_type=self._task_type)
+        except (EvaluatorError, ProviderError) as error:
             return _unscored(error)
         return (
             result if self._tie_break is None else await self._tie_break.settle(result, query, self._context)
         )
 
-    def _loop(self, opening: Answer | None) -> LoopedLLM[AnswerAttempt, Answer]:
+    def _judge(self) -> SpannedJudge:
+        return SpannedJudge(AnswerJudge(self._evaluator, self._evaluate_on))
+
+    def _loop(self, opening: Answer | None) -> AnswerLoop:
         model_id = self._model_id or model_of_engine(self._query_engine)
         if self._priors is not None and model_id is None:
             raise MisuseError(
                 "learning needs the name of the answering model: give LoopedQueryEngine model_id=..."
             )
+        answering = Answering(self._query_engine, self._revision_prompt, model_id, opening)
         return LoopedLLM(
-            SpannedRounds(Answering(self._query_engine, self._revision_prompt, model_id, opening)),
+            SpannedRounds(answering),
             self._config,
             priors=self._priors,
             observers=(InstrumentationObserver(), *self._observers),
@@ -273,8 +286,11 @@ def model_of_engine(engine: Any) -> str | None:
     return None if inner is None else model_of_engine(inner)
 
 
-def _unscored(error: EvaluatorError) -> _Result:
-    """Return the paid answer although nothing could score it, and say so; without any answer, raise."""
+def _unscored(error: EvaluatorError | ProviderError) -> _Result:
+    """Return the paid answer although nothing could score it, and say so; without any answer, raise.
+
+    The engine may fail after the judge did; the answer before that is paid for all the same.
+    """
     result: _Result | None = error.result
     if result is None or not result.iterations:
         raise error

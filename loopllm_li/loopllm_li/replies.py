@@ -49,19 +49,26 @@ def text_of(reply: Reply) -> str:
 
 
 def usage_of(reply: Reply) -> Usage:
-    """Return the tokens of a response, None where nobody stated them.
+    """Return the tokens and the cost of a response, None where nobody stated them.
 
     >>> usage_of(CompletionResponse(text="hi", raw={"usage": {"input_tokens": 7, "output_tokens": 2}}))
     Usage(prompt_tokens=7, completion_tokens=2, cost=None)
     >>> usage_of(CompletionResponse(text="hi", raw=None))
     Usage(prompt_tokens=None, completion_tokens=None, cost=None)
     """
-    for place in _places_of_usage(reply):
+    places = tuple(_places_of_usage(reply))
+    for place in places:
         for sent, written in _TOKEN_NAMES:
             prompt, completion = _count(_field(place, sent)), _count(_field(place, written))
             if prompt is not None or completion is not None:
-                return Usage(prompt, completion, _money(_field(place, "cost")))
+                return Usage(prompt, completion, _cost_in(place, *places))
     return UNKNOWN_USAGE
+
+
+def _cost_in(*places: Any) -> float | None:
+    """Return the first cost that is stated; OpenAI's clients copy the tokens of the raw usage, and not its cost."""
+    costs = (_money(_field(place, "cost")) for place in places)
+    return next((cost for cost in costs if cost is not None), None)
 
 
 def finish_reason_of(reply: Reply) -> str | None:

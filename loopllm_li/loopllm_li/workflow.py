@@ -26,7 +26,7 @@ else:
     RunContext = Context
 
 BEST = "best"
-"""Name in `ctx.store` of the best draft so far: a dict with `output`, `score` and `iteration`."""
+"""Name in `ctx.store` of the best draft so far: a dict with `output`, `score` and `iteration`, or None."""
 
 RUN = "run"
 """Name in `ctx.store` of the whole run as JSON-able data, with which it is resumed."""
@@ -79,8 +79,8 @@ class LoopedWorkflow(Workflow):
 
     Every scored round is written to the stream as a `LoopRoundEvent`. The best draft so far is in
     `ctx.store` under `"best"`, so that it survives a timeout of the workflow: `await
-    handler.ctx.store.get("best")`. A run that was cut short goes on where it was when it is started again
-    with the same context: `workflow.run(ctx=ctx, prompt=...)`.
+    handler.ctx.store.get("best")`; a new task begins with None there. A run that was cut short goes on where
+    it was when it is started again with the same context: `workflow.run(ctx=ctx, prompt=...)`.
 
     Args:
         llm: A LlamaIndex LLM, a provider of loopllm, or a callable `prompt -> str`.
@@ -140,7 +140,10 @@ class LoopedWorkflow(Workflow):
     async def _run(self, loop: LoopedLLM[Any, str], ctx: RunContext, ev: LoopStart) -> Refinement[Any, str]:
         cut_short = await ctx.store.get(RUN, default=None)
         if isinstance(cut_short, Mapping) and cut_short["task"] == ev.prompt:
-            return loop.restore(cut_short, task_type=self._task_type, evaluator=self._evaluator)
+            run = loop.restore(cut_short, task_type=self._task_type, evaluator=self._evaluator)
+            await _keep(ctx, run)
+            return run
+        await ctx.store.set(BEST, None)  # that of an earlier task would be taken for this one's
         return loop.begin(ev.prompt, task_type=self._task_type, evaluator=self._evaluator)
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
+from unittest.mock import patch
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
@@ -190,3 +192,147 @@ def test_one_listener_is_attached_however_many_listen() -> None:
         with LLMCalls().listening():
             pass
     assert listeners() == 1
+
+
+# -- calls inside calls -----------------------------------------------------------------------------------------
+
+
+class Stripping(ScriptedCompletions):
+    """Leaves the thoughts out of another LLM's answer and hands on what the server said."""
+
+    inner: Any
+    asks: int = 1
+    hands_on_raw: bool = True
+
+    def reply(self, prompt: str) -> CompletionResponse:
+        inner = [self.inner.complete(prompt) for _ in range(self.asks)][-1]
+        words = inner.text.replace("<think>", "")
+        return CompletionResponse(text=words, raw=inner.raw if self.hands_on_raw else None)
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return self.reply(prompt)
+
+    @llm_completion_callback()
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return await asyncio.create_task(asyncio.to_thread(self.reply, prompt))
+
+
+def thinking(*replies: Any) -> Completions:
+    return Completions(replies=[*replies, told("<think>four", 10, 2)])
+
+
+def usage_heard(work: Any) -> Usage:
+    calls = LLMCalls()
+    with calls.listening():
+        work()
+    return calls.usage
+
+
+def test_an_llm_that_changes_the_words_of_another_one_is_counted_once() -> None:
+    llm = Stripping(inner=thinking(), asks=2)
+    assert usage_heard(lambda: llm.complete("two and two?")) == Usage(20, 4)
+    assert usage_heard(lambda: llm.chat([ChatMessage("two and two?")])) == Usage(20, 4)
+
+
+async def test_it_is_counted_once_when_it_asks_in_another_task_and_thread() -> None:
+    calls = LLMCalls()
+    with calls.listening():
+        await Stripping(inner=thinking()).acomplete("two and two?")
+    assert calls.usage == Usage(10, 2)
+
+
+def test_a_stream_that_hands_on_what_another_call_said_is_counted_once() -> None:
+    class Streaming(Stripping):
+        @llm_completion_callback()
+        def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+            def pieces() -> Iterator[CompletionResponse]:
+                yield CompletionResponse(text="", delta="")
+                yield self.reply(prompt)
+
+            return pieces()
+
+    assert usage_heard(lambda: list(Streaming(inner=thinking()).stream_complete("2 + 2?"))) == Usage(10, 2)
+
+
+def test_an_outer_call_that_tells_nothing_does_not_hide_the_inner_one() -> None:
+    llm = Stripping(inner=thinking(), hands_on_raw=False)
+    assert usage_heard(lambda: llm.complete("two and two?")) == Usage(10, 2)
+
+
+def test_a_call_that_failed_hides_neither_the_next_one_nor_the_one_around_it() -> None:
+    class Patient(Stripping):
+        def reply(self, prompt: str) -> CompletionResponse:
+            with suppress(RuntimeError):
+                self.inner.complete(prompt)
+            return super().reply(prompt)
+
+    llm = Patient(inner=thinking(RuntimeError("busy")))
+    assert usage_heard(lambda: llm.complete("two and two?")) == Usage(10, 2)
+    silent = Completions(replies=[RuntimeError("busy"), told("four", 10, 2)])
+
+    def twice() -> None:
+        with suppress(RuntimeError):
+            silent.complete("two and two?")
+        silent.complete("two and two?")
+
+    assert usage_heard(twice) == Usage(10, 2)
+
+
+def test_two_streams_side_by_side_and_a_call_between_are_all_counted() -> None:
+    llm = Completions(replies=[told("one more", 10, 2), told("two more", 100, 2), told("three", 1000, 2)])
+
+    def work() -> None:
+        first, second = llm.stream_complete("1"), llm.stream_complete("2")
+        for stream in (first, second):
+            next(stream)
+        llm.complete("3")
+        for stream in (second, first):
+            list(stream)
+
+    assert usage_heard(work) == Usage(1110, 6)
+
+
+# -- loops inside loops -----------------------------------------------------------------------------------------
+
+
+def nested(answering: Completions, judging: Completions) -> LoopedQueryEngine:
+    """A loop around a loop whose evaluator asks a model."""
+
+    def ask_a_model(text: str, context: Any = None) -> EvaluationResult:
+        judging.complete(text)
+        return judge(text)
+
+    return looped(looped(engine_of(answering), evaluator=ask_a_model))
+
+
+def test_a_loop_hides_neither_its_answers_nor_its_judge_from_the_loop_around_it() -> None:
+    answering = Completions(replies=[told("0.1 a", 50, 5), told("0.9 b", 70, 6)])
+    judging = Completions(replies=[told("fine", 1000, 10)])
+    assert tokens_of(nested(answering, judging).query(QUERY)) == (2120, 31)
+
+
+async def test_awaited_it_hides_nothing_either() -> None:
+    llm = Chat(replies=[chat_told("0.1 a", 50, 5), chat_told("0.9 b", 70, 6)])
+    assert tokens_of(await looped(looped(engine_of(llm))).aquery(QUERY)) == (120, 11)
+
+
+def test_a_budget_of_tokens_is_kept_by_a_loop_around_a_loop() -> None:
+    """A loop whose usage is unknown ends after its first round, since no budget can be kept then."""
+    answering = Completions(replies=[told("0.1 a", 50, 5)])
+
+    def ended(budget: int) -> tuple[str, int]:
+        config = LoopConfig(max_iterations=2, convergence_delta=0.0, token_budget=budget)
+        story = story_of(looped(looped(engine_of(answering)), config=config).query(QUERY))
+        return story["exit_reason"], story["total_iterations"]
+
+    assert (ended(100_000), ended(100)) == (("max_iterations", 2), ("token_budget", 1))
+
+
+def test_what_it_listened_for_is_timed_without_the_reader() -> None:
+    calls, clock = LLMCalls(), iter(range(100))
+
+    with patch("loopllm_li.llm_calls.time.perf_counter", lambda: next(clock)):
+        for _ in calls.heard([1, 2]):
+            next(clock)  # a second of the reader's
+    assert calls.latency_ms == 3000.0  # two items, and the end

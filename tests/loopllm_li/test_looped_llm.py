@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import pickle
+import threading
 from typing import Any
 
 import pytest
@@ -14,9 +16,9 @@ from llama_index.core.base.llms.types import (
     TextBlock,
 )
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler, TokenCountingHandler
-from llama_index.core.llms import LLM
+from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.llms.callbacks import llm_chat_callback
-from llama_index.core.prompts import PromptTemplate
+from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from pydantic import BaseModel
 from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions, openai_like, ticks_while
 
@@ -203,3 +205,97 @@ def test_it_learns_under_the_name_of_the_inner_model() -> None:
 def test_wrong_arguments_are_refused_when_built_naming_them(wrong: dict[str, Any]) -> None:
     with pytest.raises(MisuseError, match=next(iter(wrong))):
         LoopedLlamaLLM(**{"llm": ScriptedChat(replies=["yes"]), "evaluator": judge, **wrong})
+
+
+# -- templates --------------------------------------------------------------------------------------------------
+
+
+def templated(*replies: str) -> ScriptedCompletions:
+    return ScriptedCompletions(
+        replies=list(replies),
+        system_prompt="Be brief.",
+        completion_to_prompt=lambda prompt: f"[INST]{prompt}[/INST]",
+        query_wrapper_prompt=PromptTemplate("<<{query_str}>>"),
+    )
+
+
+async def test_a_completion_model_sees_its_templates_once_through_every_endpoint() -> None:
+    """As the bare LLM does: `predict` applies them, and `complete` leaves them to the LLM."""
+    bare, llm = templated("yes"), templated("yes")
+    loop, prompt = looped(llm), PromptTemplate("Agree with {who}.")
+    bare.predict(prompt, who="me")
+    bare.complete("Agree.")
+    loop.predict(prompt, who="me")
+    await loop.apredict(prompt, who="me")
+    loop.complete("Agree.")
+    await loop.acomplete("Agree.")
+    predicted, completed = bare.prompts
+    assert predicted == "<<Be brief.\n\n[INST]Agree with me.[/INST]>>"
+    assert llm.prompts == [predicted, predicted, completed, completed]
+
+
+async def test_feedback_stands_inside_the_templates_of_a_completion_model() -> None:
+    """Behind the end of a template it would be taken for the beginning of the answer."""
+    llm = templated("no", "maybe", "yes")
+    await looped(llm).apredict(PromptTemplate("Agree."))
+    assert len(llm.prompts) == 3
+    for prompt in llm.prompts:
+        assert prompt.startswith("<<Be brief.\n\n[INST]Agree.")
+        assert prompt.endswith("[/INST]>>")
+        assert prompt.count("[INST]") == prompt.count("Be brief.") == 1
+    assert "no" in llm.prompts[1]
+
+
+def test_a_chat_template_brings_its_own_roles_to_a_completion_model() -> None:
+    bare, llm = templated("yes"), templated("yes")
+    prompt = ChatPromptTemplate([ChatMessage(role="user", content="Agree with {who}.")])
+    assert bare.predict(prompt, who="me") == looped(llm).predict(prompt, who="me")
+    assert llm.prompts == bare.prompts
+
+
+def test_the_model_is_told_whether_templates_are_in_the_prompt() -> None:
+    class Noting(ScriptedCompletions):
+        noted: list[bool] = []  # noqa: RUF012 - a pydantic field, copied for each instance
+
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+            self.noted.append(formatted)
+            return super().complete(prompt)
+
+    llm = Noting(replies=["yes"])
+    looped(llm).complete("Agree.")
+    looped(llm).complete("Agree.", formatted=True)
+    looped(llm).predict(PromptTemplate("Agree."))
+    assert llm.noted == [False, True, True]
+
+
+# -- pickling ---------------------------------------------------------------------------------------------------
+
+
+def test_a_pickled_one_works_like_the_original() -> None:
+    again = pickle.loads(pickle.dumps(looped(MockLLM(), evaluator=agrees, task_type="agree")))
+    assert again.complete("yes").raw["loopllm"]["best_score"] == 1.0
+    assert again.task_type == "agree"
+
+
+def agrees(text: str) -> float:
+    return float(text == "yes")
+
+
+class Locked:
+    """An observer that cannot be pickled."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def on_event(self, event: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("evaluator", lambda text: 1.0), ("priors", AdaptivePriors()), ("observers", [Locked()])],
+)
+def test_pickling_is_refused_naming_the_part_that_cannot_be(name: str, part: Any) -> None:
+    """LlamaIndex would drop it, and the copy would fail at its first call."""
+    llm = looped(MockLLM(), **{"evaluator": agrees, name: part})
+    with pytest.raises(pickle.PicklingError, match=f"LoopedLlamaLLM cannot be pickled, since its {name}"):
+        pickle.dumps(llm)

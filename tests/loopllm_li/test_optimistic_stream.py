@@ -1,6 +1,7 @@
 """`streaming="optimistic"`: the first answer is shown while it is written, and a better one follows when it was poor."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from llama_index.core.base.response.schema import AsyncStreamingResponse, Respon
 from llama_index.core.chat_engine import CondenseQuestionChatEngine
 from tests.loopllm_li.conftest import ScriptedCompletions, ScriptedEngine, as_nodes
 
-from loopllm import LoopConfig, MisuseError
+from loopllm import AdaptivePriors, LoopConfig, MisuseError
 from loopllm_li import LoopedQueryEngine
 
 QUERY = "why do tides rise"
@@ -120,3 +121,54 @@ def test_it_serves_a_streaming_chat_engine() -> None:
 def test_another_word_than_optimistic_is_refused() -> None:
     with pytest.raises(MisuseError, match="streaming"):
         looped(["x"], streaming="hopeful")
+
+
+def slow_stream(text: str, seconds: float) -> StreamingResponse:
+    def words() -> Any:
+        time.sleep(seconds)
+        yield text
+
+    return StreamingResponse(words(), as_nodes(["source"]))
+
+
+def test_the_first_answer_is_timed_as_long_as_it_took_to_write() -> None:
+    priors = AdaptivePriors()
+    engine = looped([slow_stream("0.9 good", 0.1)], priors=priors, model_id="m")
+    response: Any = engine.query(QUERY)
+    list(response.response_gen)
+    story = story_of(response)
+    assert story["iterations"][0]["latency_ms"] >= 100.0
+    assert story["total_latency_ms"] >= 100.0
+    seconds = priors.report("query", "m").call_costs["first"].seconds
+    assert seconds is not None
+    assert seconds[0] > 0.05
+
+
+async def test_awaited_a_first_answer_that_is_not_streamed_is_timed_too() -> None:
+    engine = LoopedQueryEngine(
+        query_engine=ScriptedEngine(["0.9 good"], delay_s=0.1), evaluator=judge, streaming="optimistic"
+    )
+    assert story_of(await engine.aquery(QUERY))["iterations"][0]["latency_ms"] >= 90.0
+
+
+def test_the_time_of_the_first_answer_is_part_of_the_runs() -> None:
+    response: Any = looped(
+        [slow_stream("0.1 bad", 0.3), stream_of("0.9 good")], config=LoopConfig(timeout_ms=250)
+    ).query(QUERY)
+    assert "".join(response.response_gen) == "0.1 bad"
+    assert story_of(response)["exit_reason"] == "timeout_ms"
+
+
+def test_observers_hear_of_the_first_answer_as_of_any_other() -> None:
+    class Ear:
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def on_event(self, event: Any) -> None:
+            self.heard.append(type(event).__name__)
+
+    streamed, plain = Ear(), Ear()
+    response: Any = looped([stream_of("0.1 bad"), stream_of("0.9 good")], observers=[streamed]).query(QUERY)
+    list(response.response_gen)
+    looped(["0.1 bad", "0.9 good"], streaming=None, observers=[plain]).query(QUERY)
+    assert streamed.heard == plain.heard

@@ -256,3 +256,17 @@ def test_the_loop_takes_a_llama_index_llm_as_it_is() -> None:
 def test_no_key_of_the_llm_is_in_the_repr() -> None:
     llm = openai_like(api_key="sk-secret")
     assert "sk-secret" not in repr(LlamaIndexProvider(llm))
+
+
+def test_a_cost_that_only_the_raw_usage_states_is_told_with_the_tokens() -> None:
+    """OpenRouter's form: LlamaIndex's OpenAI client copies the tokens beside it, and not the cost."""
+    tokens = {"prompt_tokens": 10, "completion_tokens": 5}
+    raw = SimpleNamespace(usage=SimpleNamespace(**tokens, cost=0.01))
+    llm = ScriptedCompletions(replies=[CompletionResponse(text="four", additional_kwargs=tokens, raw=raw)])
+    assert LlamaIndexProvider(llm).complete("two and two?").usage == Usage(10, 5, 0.01)
+
+
+def test_a_cost_without_tokens_beside_the_tokens_of_another_place_is_found() -> None:
+    raw = {"cost": 0.02, "usage": {"input_tokens": 10, "output_tokens": 5, "cost": "dear"}}
+    llm = ScriptedCompletions(replies=[CompletionResponse(text="four", raw=raw)])
+    assert LlamaIndexProvider(llm).complete("two and two?").usage == Usage(10, 5, 0.02)

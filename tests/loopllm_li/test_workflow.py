@@ -117,3 +117,27 @@ async def test_limits_of_the_loop_hold() -> None:
 def test_what_is_no_evaluator_is_refused_when_built() -> None:
     with pytest.raises(MisuseError, match="evaluator"):
         LoopedWorkflow(llm=ScriptedChat(replies=["yes"]), evaluator=7)
+
+
+async def test_another_task_does_not_begin_with_the_best_draft_of_the_one_before() -> None:
+    provider = HangingAfter(["maybe", "never"], 1)
+    workflow = looped(provider, timeout=1.5, config=LoopConfig(max_iterations=1))
+    ctx: Context[Any] = Context(workflow)
+    await workflow.run(ctx=ctx, prompt="Agree.")
+    assert (await ctx.store.get("best"))["output"] == "maybe"
+    with pytest.raises(WorkflowTimeoutError):
+        await workflow.run(ctx=ctx, prompt="Agree again.")
+    assert await ctx.store.get("best") is None
+
+
+async def test_a_run_that_goes_on_has_its_best_draft_at_once() -> None:
+    provider = HangingAfter(["maybe", "never"], 1)
+    workflow = looped(provider, timeout=1.5)
+    handler = workflow.run(prompt="Agree.")
+    with pytest.raises(WorkflowTimeoutError):
+        await handler
+    ctx: Context[Any] = Context(workflow)
+    await ctx.store.set("run", await handler.ctx.store.get("run"))
+    with pytest.raises(WorkflowTimeoutError):
+        await workflow.run(ctx=ctx, prompt="Agree.")
+    assert (await ctx.store.get("best"))["output"] == "maybe"

@@ -1,0 +1,141 @@
+"""Rounds of answering: the same sources in each of them, and no paid answer lost."""
+
+from typing import Any
+
+import pytest
+from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEngine
+from llama_index.core.response_synthesizers import get_response_synthesizer
+from tests.loopllm_li.conftest import (
+    AwaitableShelf,
+    ScriptedChat,
+    ScriptedCompletions,
+    ScriptedEngine,
+    ShelfRetriever,
+)
+
+from loopllm import EvaluationResult, LoopConfig, ProviderError
+from loopllm_li import LoopedQueryEngine, LoopedQueryTransform, LoopedTransformQueryEngine
+
+QUERY = "why do tides rise"
+TEXTS = ["The moon pulls. The sea follows. The earth turns.", "The sun warms."]
+
+
+def judge(text: str, context: Any = None) -> EvaluationResult:
+    """Score an answer by the number it begins with."""
+    return EvaluationResult(float(text.split(maxsplit=1)[0]), deficiencies=["too low"])
+
+
+def looped(engine: Any, **settings: Any) -> LoopedQueryEngine:
+    config = LoopConfig(max_iterations=3, convergence_delta=0.0)
+    return LoopedQueryEngine(query_engine=engine, **{"evaluator": judge, "config": config, **settings})
+
+
+def story_of(response: Any) -> dict[str, Any]:
+    """The story of a run, as the response tells it."""
+    story: dict[str, Any] = response.metadata["loopllm"]
+    return story
+
+
+# -- sources ----------------------------------------------------------------------------------------------------
+
+
+class Sentences:
+    """Cuts texts at the end of a sentence; LlamaIndex's own splitters want a download in older versions."""
+
+    def split_text(self, text: str) -> list[str]:
+        return [f"{sentence.strip()}." for sentence in text.split(".") if sentence.strip()]
+
+
+def citing(retriever: Any, llm: Any) -> CitationQueryEngine:
+    splitter: Any = Sentences()
+    return CitationQueryEngine(retriever=retriever, llm=llm, text_splitter=splitter)
+
+
+def labels(prompt: str) -> list[str]:
+    """The sources that a prompt shows, without those of the example in it."""
+    return [line for line in prompt.splitlines() if line.startswith("Source")][2:]
+
+
+def test_an_engine_that_numbers_its_sources_numbers_the_same_ones_in_every_round() -> None:
+    retriever = ShelfRetriever({QUERY: TEXTS})
+    llm = ScriptedCompletions(replies=["0.1 a", "0.2 b", "0.9 c"])
+    response = looped(citing(retriever, llm)).query(QUERY)
+    first, second, third = (labels(prompt) for prompt in llm.prompts)
+    assert len(first) > 2
+    assert first == second == third == [f"Source {number}:" for number in range(1, len(first) + 1)]
+    assert [node.node.get_content().count("Source") for node in response.source_nodes] == [1] * len(first)
+    assert [bundle.query_str for bundle in retriever.asked] == [QUERY]
+
+
+async def test_awaited_it_numbers_the_same_ones_and_does_not_block() -> None:
+    retriever, llm = AwaitableShelf({QUERY: TEXTS}), ScriptedChat(replies=["0.1 a", "0.9 b"])
+    response = await looped(citing(retriever, llm)).aquery(QUERY)
+    first, second = (labels(seen[-1].content or "") for seen in llm.seen)
+    assert first == second
+    assert len(first) == len(response.source_nodes)
+    assert (retriever.blocking_calls, len(retriever.asked)) == (0, 1)
+
+
+def test_a_transform_before_it_changes_nothing_of_that() -> None:
+    retriever = ShelfRetriever({QUERY: TEXTS})
+    llm = ScriptedCompletions(replies=["0.1 a", "0.9 b"])
+    transform = LoopedQueryTransform(llm=llm, retriever=retriever, evaluator=lambda nodes: 1.0)
+    response = looped(LoopedTransformQueryEngine(citing(retriever, llm), transform)).query(QUERY)
+    first, second = (labels(prompt) for prompt in llm.prompts)
+    assert first == second
+    assert len(response.source_nodes) == len(first)
+
+
+def test_a_loop_inside_is_asked_anew_and_never_handed_numbered_sources() -> None:
+    llm = ScriptedCompletions(replies=["0.1 a", "0.9 b"])
+    once = LoopConfig(max_iterations=1)
+    inner = looped(citing(ShelfRetriever({}, TEXTS), llm), config=once)
+    looped(inner).query(QUERY)
+    first, second = (labels(prompt) for prompt in llm.prompts)
+    assert first == second
+
+
+def test_after_an_answer_that_was_given_before_the_loop_it_retrieves_for_the_callers_query() -> None:
+    retriever = ShelfRetriever({QUERY: TEXTS})
+    llm = ScriptedCompletions(replies=["0.1 a", "0.9 b"])
+    looped(citing(retriever, llm), streaming="optimistic").query(QUERY)
+    first, second = (labels(prompt) for prompt in llm.prompts)
+    assert first == second
+    assert {bundle.query_str for bundle in retriever.asked} == {QUERY}
+
+
+def test_an_ordinary_engine_is_queried_and_retrieves_once() -> None:
+    retriever = ShelfRetriever({QUERY: TEXTS})
+    llm = ScriptedCompletions(replies=["0.1 a", "0.9 b"])
+    looped(RetrieverQueryEngine(retriever, get_response_synthesizer(llm=llm))).query(QUERY)
+    assert [bundle.query_str for bundle in retriever.asked] == [QUERY]
+
+
+# -- paid answers -----------------------------------------------------------------------------------------------
+
+
+def broken(text: str) -> float:
+    raise RuntimeError("judge is ill")
+
+
+def test_a_paid_answer_is_returned_when_the_judge_fails_and_the_engine_after_it(caplog: Any) -> None:
+    engine = ScriptedEngine(["the answer", RuntimeError("the server is down")])
+    response = looped(engine, evaluator=broken).query(QUERY)
+    assert (str(response), story_of(response)["exit_reason"]) == ("the answer", "provider_error")
+    assert story_of(response)["scores"] == [None]
+    assert "the server is down" in caplog.text
+
+
+async def test_awaited_it_is_returned_too() -> None:
+    engine = ScriptedEngine(["the answer", RuntimeError("the server is down")])
+    assert str(await looped(engine, evaluator=broken).aquery(QUERY)) == "the answer"
+
+
+def test_a_handed_out_answer_is_not_followed_by_the_engines_failure() -> None:
+    engine = ScriptedEngine(["the answer", RuntimeError("the server is down")])
+    assert str(looped(engine, evaluator=broken, streaming="optimistic").query(QUERY)) == "the answer"
+
+
+def test_without_any_answer_the_engines_failure_is_raised() -> None:
+    with pytest.raises(ProviderError, match="the server is down"):
+        looped(ScriptedEngine([RuntimeError("the server is down")]), evaluator=broken).query(QUERY)
