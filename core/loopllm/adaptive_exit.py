@@ -126,9 +126,8 @@ class BayesianExitCondition:
         Raises:
             MisuseError: A score is not in [0, 1].
         """
-        if (
-            self._policy is None or iteration <= self._iteration
-        ):  # another run began, perhaps not asked at call 1
+        # Where the iteration does not grow another run began, perhaps one that is not asked about at call 1.
+        if self._policy is None or iteration <= self._iteration:
             self._policy = self._plan()
         self._iteration = iteration
         scores = complete_scores(iteration, current_score, scores_so_far)

@@ -118,7 +118,9 @@ def _judging(
 def _advice(
     config: LoopConfig, priors: AdaptivePriors, task_type: str, model_id: str, judge_sd: float | None
 ) -> Policy:
-    acts = config.learning == "act" and priors.mode == "act"
+    acts, ways = config.learning == "act" and priors.mode == "act", tuple(config.ways())
+    # A run that is only observed is asked in one way: what drafts of other ways would have scored, nobody can say.
+    ways = ways if acts else ways[:1]
     policy = priors.policy(
         task_type,
         model_id,
@@ -126,9 +128,7 @@ def _advice(
         quality_threshold=enough(config),
         call_cost=config.call_cost,
         max_iterations=config.max_iterations,
-        ways=tuple(config.ways())
-        if acts
-        else tuple(config.ways())[:1],  # what other ways would do, nobody can say
+        ways=ways,
         explore=config.explore,
         seed=config.seed,
         judge_sd=judge_sd,
