@@ -53,7 +53,8 @@ def make_plan(
     tables = [table_of(outlook) for outlook in outlooks.values()]
     grid, landing = stopping.grid, landings(stopping.grid)
     planned = min(horizon, LOOKAHEAD)
-    value = np.array([stopping.values(m, planned) for m in range(len(MOMENTA))])
+    held = np.array([stopping.values(m, planned) for m in range(len(MOMENTA))])  # stopping, one call later
+    value = held.copy()
     ahead: dict[int, dict[int, Sequence[float]]] = {}
     chosen: dict[int, dict[int, Sequence[int]]] = {}
     for depth in range(planned - 1, 0, -1):
@@ -61,8 +62,7 @@ def make_plan(
         now = np.array([stopping.values(m, depth) for m in momenta])
         after = _after(value, landing, momenta)
         if stopping.by_cell:
-            then = np.array([stopping.values(m, depth + 1) for m in range(len(MOMENTA))])
-            changes = now[:, None] - then[_AFTER_STALL[list(momenta)]]
+            changes = now[:, None] - held[_AFTER_STALL[list(momenta)]]
             after[:, :, :FIRST_GAIN] += STEADY * changes.transpose(0, 2, 1)
         values = np.array(
             [
@@ -73,6 +73,7 @@ def make_plan(
         best = values.max(axis=0)
         ahead[depth] = dict(zip(momenta, best.tolist(), strict=True))
         chosen[depth] = dict(zip(momenta, values.argmax(axis=0).tolist(), strict=True))
+        held[list(momenta)] = now
         value[list(momenta)] = np.maximum(now, best)
     return Plan(grid, ahead, chosen if len(tables) > 1 else None, tuple(outlooks), horizon)
 
