@@ -113,12 +113,9 @@ class LoopConfig(BaseModel):
     @field_validator("feedback", mode="before")
     @classmethod
     def _feedback_is_known(cls, value: Any) -> Any:
-        if not callable(value) and value not in (
-            "auto",
-            *WAYS,
-        ):  # a tuple, since what cannot be hashed may come
-            known = ", ".join(["auto", *WAYS])
-            raise ValueError(f"feedback must be one of {known}, or a callable; got {value!r}")
+        known = ("auto", *WAYS)  # no set, since what cannot be hashed may come
+        if not callable(value) and value not in known:
+            raise ValueError(f"feedback must be one of {', '.join(known)}, or a callable; got {value!r}")
         return value
 
     @field_validator("feedback_ways")

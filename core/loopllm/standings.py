@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from loopllm.config import LoopConfig
 from loopllm.lessons import judgements_of, learned_scores, policy_of, refused_at
 from loopllm.priors import Policy
 from loopllm.results import IterationRecord, OutputT, PromptT
@@ -32,7 +33,7 @@ def is_worth_judging_again(
     if best is None or best.score is None or len(ledger.records) < config.min_iterations:
         return False
     policy = policy_of(ledger, terms)
-    if policy is None or (best.score >= config.quality_threshold and not best.passed):
+    if policy is None or _was_refused(best, config):
         return False
     return terms.judging.judges_again(policy, judgements_of(ledger, config))
 
@@ -59,8 +60,13 @@ def standings(
     if terms.judging is None:
         return learned_scores(ledger, config)
     heights = terms.judging.standings(policy, judgements_of(ledger, config))
-    least, low = config.quality_threshold, refused_at(config)
+    low = refused_at(config)
     return [
-        min(height, low) if not record.passed and (record.score or 0.0) >= least else height
+        min(height, low) if _was_refused(record, config) else height
         for record, height in zip(ledger.scored, heights, strict=True)
     ]
+
+
+def _was_refused(record: IterationRecord[PromptT, OutputT], config: LoopConfig) -> bool:
+    """Return True for a scored draft whose score was enough, and which its evaluator refused all the same."""
+    return (record.score or 0.0) >= config.quality_threshold and not record.passed
