@@ -162,30 +162,26 @@ class _Nodes:
         asker, judge, stretch = self._parts_of(config, state, UNTIL_DRAFTED, awaits=False)
         run = stretch.run_of(state.get("loopllm_run"), self._task(state, config))
         asker.iteration = run.current_iteration
-        ending = _ending(run, stretch.go(run), asker.handoff)
-        return _going_on(run) if ending is None else self._over(ending, judge.read(ending.draft))
+        return self._told(run, stretch.go(run), asker, judge)
 
     async def adraft(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
         """Get one draft without blocking the event loop."""
         asker, judge, stretch = self._parts_of(config, state, UNTIL_DRAFTED, awaits=True)
         run = stretch.run_of(state.get("loopllm_run"), await self._atask(state, config))
         asker.iteration = run.current_iteration
-        ending = _ending(run, await stretch.ago(run), asker.handoff)
-        return _going_on(run) if ending is None else self._over(ending, await judge.aread(ending.draft))
+        return await self._atold(run, await stretch.ago(run), asker, judge)
 
     def evaluate(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
         """Score the draft, blocking."""
         asker, judge, stretch = self._parts_of(config, state, UNTIL_JUDGED, awaits=False)
         run = stretch.run_of(state.get("loopllm_run"), None)
-        ending = _ending(run, stretch.go(run), asker.handoff)
-        return _going_on(run) if ending is None else self._over(ending, judge.read(ending.draft))
+        return self._told(run, stretch.go(run), asker, judge)
 
     async def aevaluate(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
         """Score the draft without blocking the event loop."""
         asker, judge, stretch = self._parts_of(config, state, UNTIL_JUDGED, awaits=True)
         run = stretch.run_of(state.get("loopllm_run"), None)
-        ending = _ending(run, await stretch.ago(run), asker.handoff)
-        return _going_on(run) if ending is None else self._over(ending, await judge.aread(ending.draft))
+        return await self._atold(run, await stretch.ago(run), asker, judge)
 
     def _parts_of(
         self, config: RunnableConfig, state: LoopGraphState, until: Any, *, awaits: bool
@@ -215,6 +211,16 @@ class _Nodes:
         if head is None:
             return as_messages(state.get("messages", []))
         return as_messages(await head.ainvoke(state.get("input"), config))
+
+    def _told(self, run: Run, result: Result | None, asker: Asker, judge: _ReadingJudge) -> Mapping[str, Any]:
+        ending = _ending(run, result, asker.handoff)
+        return _going_on(run) if ending is None else self._over(ending, judge.read(ending.draft))
+
+    async def _atold(
+        self, run: Run, result: Result | None, asker: Asker, judge: _ReadingJudge
+    ) -> Mapping[str, Any]:
+        ending = _ending(run, result, asker.handoff)
+        return _going_on(run) if ending is None else self._over(ending, await judge.aread(ending.draft))
 
     def _over(self, ending: Ending, read: Draft) -> Mapping[str, Any]:
         if self._parts.tail is not None and read.fault:

@@ -111,10 +111,15 @@ class LoopedLlamaLLM(LLM):
         Raises:
             PicklingError: A part cannot be pickled; the message names it.
         """
-        for name in ("llm", "evaluator", "config", "priors", "observers"):
-            _require_picklable(
-                type(self).__name__, name, getattr(self, name if name == "llm" else f"_{name}")
-            )
+        parts = {
+            "llm": self.llm,
+            "evaluator": self._evaluator,
+            "config": self._config,
+            "priors": self._priors,
+            "observers": self._observers,
+        }
+        for name, part in parts.items():
+            _require_picklable(type(self).__name__, name, part)
         return super().__getstate__()
 
     @classmethod
