@@ -22,6 +22,9 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
+from loopllm import EvaluationResult, LoopConfig
+from loopllm_li import LoopedQueryEngine
+
 
 def as_nodes(texts: Sequence[str]) -> list[NodeWithScore]:
     """Nodes whose ids are their texts."""
@@ -293,3 +296,20 @@ class ScriptedEngine(BaseQueryEngine):
     async def _aquery(self, query_bundle: QueryBundle) -> Any:
         await asyncio.sleep(self.delay_s)
         return self.next_response(query_bundle)
+
+
+def story_of(response: Any) -> dict[str, Any]:
+    """The story of a run, as the response tells it."""
+    story: dict[str, Any] = response.metadata["loopllm"]
+    return story
+
+
+def first_number(text: str, context: Any = None) -> EvaluationResult:
+    """Score an answer by the number it begins with."""
+    return EvaluationResult(float(text.split(maxsplit=1)[0]), deficiencies=["too low"])
+
+
+def looped_engine(engine: BaseQueryEngine, **settings: Any) -> LoopedQueryEngine:
+    """At most three answers of an engine, judged by the number they begin with."""
+    config = LoopConfig(max_iterations=3, convergence_delta=0.0)
+    return LoopedQueryEngine(query_engine=engine, **{"evaluator": first_number, "config": config, **settings})

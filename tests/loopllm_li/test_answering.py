@@ -11,29 +11,15 @@ from tests.loopllm_li.conftest import (
     ScriptedCompletions,
     ScriptedEngine,
     ShelfRetriever,
+    looped_engine,
+    story_of,
 )
 
-from loopllm import EvaluationResult, LoopConfig, ProviderError
-from loopllm_li import LoopedQueryEngine, LoopedQueryTransform, LoopedTransformQueryEngine
+from loopllm import LoopConfig, ProviderError
+from loopllm_li import LoopedQueryTransform, LoopedTransformQueryEngine
 
 QUERY = "why do tides rise"
 TEXTS = ["The moon pulls. The sea follows. The earth turns.", "The sun warms."]
-
-
-def judge(text: str, context: Any = None) -> EvaluationResult:
-    """Score an answer by the number it begins with."""
-    return EvaluationResult(float(text.split(maxsplit=1)[0]), deficiencies=["too low"])
-
-
-def looped(engine: Any, **settings: Any) -> LoopedQueryEngine:
-    config = LoopConfig(max_iterations=3, convergence_delta=0.0)
-    return LoopedQueryEngine(query_engine=engine, **{"evaluator": judge, "config": config, **settings})
-
-
-def story_of(response: Any) -> dict[str, Any]:
-    """The story of a run, as the response tells it."""
-    story: dict[str, Any] = response.metadata["loopllm"]
-    return story
 
 
 # -- sources ----------------------------------------------------------------------------------------------------
@@ -59,7 +45,7 @@ def labels(prompt: str) -> list[str]:
 def test_an_engine_that_numbers_its_sources_numbers_the_same_ones_in_every_round() -> None:
     retriever = ShelfRetriever({QUERY: TEXTS})
     llm = ScriptedCompletions(replies=["0.1 a", "0.2 b", "0.9 c"])
-    response = looped(citing(retriever, llm)).query(QUERY)
+    response = looped_engine(citing(retriever, llm)).query(QUERY)
     first, second, third = (labels(prompt) for prompt in llm.prompts)
     assert len(first) > 2
     assert first == second == third == [f"Source {number}:" for number in range(1, len(first) + 1)]
@@ -69,7 +55,7 @@ def test_an_engine_that_numbers_its_sources_numbers_the_same_ones_in_every_round
 
 async def test_awaited_it_numbers_the_same_ones_and_does_not_block() -> None:
     retriever, llm = AwaitableShelf({QUERY: TEXTS}), ScriptedChat(replies=["0.1 a", "0.9 b"])
-    response = await looped(citing(retriever, llm)).aquery(QUERY)
+    response = await looped_engine(citing(retriever, llm)).aquery(QUERY)
     first, second = (labels(seen[-1].content or "") for seen in llm.seen)
     assert first == second
     assert len(first) == len(response.source_nodes)
@@ -80,7 +66,7 @@ def test_a_transform_before_it_changes_nothing_of_that() -> None:
     retriever = ShelfRetriever({QUERY: TEXTS})
     llm = ScriptedCompletions(replies=["0.1 a", "0.9 b"])
     transform = LoopedQueryTransform(llm=llm, retriever=retriever, evaluator=lambda nodes: 1.0)
-    response = looped(LoopedTransformQueryEngine(citing(retriever, llm), transform)).query(QUERY)
+    response = looped_engine(LoopedTransformQueryEngine(citing(retriever, llm), transform)).query(QUERY)
     first, second = (labels(prompt) for prompt in llm.prompts)
     assert first == second
     assert len(response.source_nodes) == len(first)
@@ -89,8 +75,8 @@ def test_a_transform_before_it_changes_nothing_of_that() -> None:
 def test_a_loop_inside_is_asked_anew_and_never_handed_numbered_sources() -> None:
     llm = ScriptedCompletions(replies=["0.1 a", "0.9 b"])
     once = LoopConfig(max_iterations=1)
-    inner = looped(citing(ShelfRetriever({}, TEXTS), llm), config=once)
-    looped(inner).query(QUERY)
+    inner = looped_engine(citing(ShelfRetriever({}, TEXTS), llm), config=once)
+    looped_engine(inner).query(QUERY)
     first, second = (labels(prompt) for prompt in llm.prompts)
     assert first == second
 
@@ -98,7 +84,7 @@ def test_a_loop_inside_is_asked_anew_and_never_handed_numbered_sources() -> None
 def test_after_an_answer_that_was_given_before_the_loop_it_retrieves_for_the_callers_query() -> None:
     retriever = ShelfRetriever({QUERY: TEXTS})
     llm = ScriptedCompletions(replies=["0.1 a", "0.9 b"])
-    looped(citing(retriever, llm), streaming="optimistic").query(QUERY)
+    looped_engine(citing(retriever, llm), streaming="optimistic").query(QUERY)
     first, second = (labels(prompt) for prompt in llm.prompts)
     assert first == second
     assert {bundle.query_str for bundle in retriever.asked} == {QUERY}
@@ -107,7 +93,7 @@ def test_after_an_answer_that_was_given_before_the_loop_it_retrieves_for_the_cal
 def test_an_ordinary_engine_is_queried_and_retrieves_once() -> None:
     retriever = ShelfRetriever({QUERY: TEXTS})
     llm = ScriptedCompletions(replies=["0.1 a", "0.9 b"])
-    looped(RetrieverQueryEngine(retriever, get_response_synthesizer(llm=llm))).query(QUERY)
+    looped_engine(RetrieverQueryEngine(retriever, get_response_synthesizer(llm=llm))).query(QUERY)
     assert [bundle.query_str for bundle in retriever.asked] == [QUERY]
 
 
@@ -120,7 +106,7 @@ def broken(text: str) -> float:
 
 def test_a_paid_answer_is_returned_when_the_judge_fails_and_the_engine_after_it(caplog: Any) -> None:
     engine = ScriptedEngine(["the answer", RuntimeError("the server is down")])
-    response = looped(engine, evaluator=broken).query(QUERY)
+    response = looped_engine(engine, evaluator=broken).query(QUERY)
     assert (str(response), story_of(response)["exit_reason"]) == ("the answer", "provider_error")
     assert story_of(response)["scores"] == [None]
     assert "the server is down" in caplog.text
@@ -128,14 +114,14 @@ def test_a_paid_answer_is_returned_when_the_judge_fails_and_the_engine_after_it(
 
 async def test_awaited_it_is_returned_too() -> None:
     engine = ScriptedEngine(["the answer", RuntimeError("the server is down")])
-    assert str(await looped(engine, evaluator=broken).aquery(QUERY)) == "the answer"
+    assert str(await looped_engine(engine, evaluator=broken).aquery(QUERY)) == "the answer"
 
 
 def test_a_handed_out_answer_is_not_followed_by_the_engines_failure() -> None:
     engine = ScriptedEngine(["the answer", RuntimeError("the server is down")])
-    assert str(looped(engine, evaluator=broken, streaming="optimistic").query(QUERY)) == "the answer"
+    assert str(looped_engine(engine, evaluator=broken, streaming="optimistic").query(QUERY)) == "the answer"
 
 
 def test_without_any_answer_the_engines_failure_is_raised() -> None:
     with pytest.raises(ProviderError, match="the server is down"):
-        looped(ScriptedEngine([RuntimeError("the server is down")]), evaluator=broken).query(QUERY)
+        looped_engine(ScriptedEngine([RuntimeError("the server is down")]), evaluator=broken).query(QUERY)

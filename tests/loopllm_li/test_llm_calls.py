@@ -11,7 +11,14 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
 from llama_index_instrumentation import get_dispatcher
-from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions, ShelfRetriever
+from tests.loopllm_li.conftest import (
+    ScriptedChat,
+    ScriptedCompletions,
+    ShelfRetriever,
+    first_number,
+    looped_engine,
+    story_of,
+)
 
 from loopllm import AdaptivePriors, EvaluationResult, LoopConfig
 from loopllm.results import UNKNOWN_USAGE, Usage
@@ -63,25 +70,9 @@ def chat_told(text: str, sent: int, written: int) -> ChatResponse:
     return ChatResponse(message=ChatMessage(role="assistant", content=text), raw=reply.raw)
 
 
-def judge(text: str, context: Any = None) -> EvaluationResult:
-    """Score an answer by the number it begins with."""
-    return EvaluationResult(float(text.split(maxsplit=1)[0]), deficiencies=["too low"])
-
-
 def engine_of(llm: Any, *, streaming: bool = False) -> RetrieverQueryEngine:
     synthesizer = get_response_synthesizer(llm=llm, streaming=streaming)
     return RetrieverQueryEngine(ShelfRetriever({}, ["the moon pulls"]), response_synthesizer=synthesizer)
-
-
-def looped(engine: Any, **settings: Any) -> LoopedQueryEngine:
-    config = LoopConfig(max_iterations=3, convergence_delta=0.0)
-    return LoopedQueryEngine(query_engine=engine, **{"evaluator": judge, "config": config, **settings})
-
-
-def story_of(response: Any) -> dict[str, Any]:
-    """The story of a run, as the response tells it."""
-    story: dict[str, Any] = response.metadata["loopllm"]
-    return story
 
 
 def tokens_of(response: Any) -> tuple[int, int]:
@@ -92,7 +83,7 @@ def tokens_of(response: Any) -> tuple[int, int]:
 
 def test_the_tokens_of_every_answer_are_in_the_story_and_add_up() -> None:
     llm = Completions(replies=[told("0.1 a", 50, 5), told("0.2 b", 70, 6), told("0.9 c", 90, 7)])
-    response = looped(engine_of(llm)).query(QUERY)
+    response = looped_engine(engine_of(llm)).query(QUERY)
     assert tokens_of(response) == (210, 18)
     assert [each["usage"]["prompt_tokens"] for each in story_of(response)["iterations"]] == [50, 70, 90]
 
@@ -100,7 +91,7 @@ def test_the_tokens_of_every_answer_are_in_the_story_and_add_up() -> None:
 async def test_awaited_queries_side_by_side_each_count_their_own() -> None:
     async def ask(number: int) -> tuple[int, int]:
         llm = Chat(replies=[chat_told("0.1 a", number, 1), chat_told("0.9 b", number, 1)])
-        response = await looped(engine_of(llm)).aquery(QUERY)
+        response = await looped_engine(engine_of(llm)).aquery(QUERY)
         return tokens_of(response)
 
     assert [*await asyncio.gather(ask(10), ask(100), ask(1000))] == [(20, 2), (200, 2), (2000, 2)]
@@ -108,7 +99,7 @@ async def test_awaited_queries_side_by_side_each_count_their_own() -> None:
 
 def test_a_stream_that_is_read_to_its_end_is_counted() -> None:
     llm = Completions(replies=[told("0.1 a", 50, 5), told("0.9 c", 90, 7)])
-    response = looped(engine_of(llm, streaming=True)).query(QUERY)
+    response = looped_engine(engine_of(llm, streaming=True)).query(QUERY)
     assert tokens_of(response) == (140, 12)
 
 
@@ -117,7 +108,7 @@ def test_a_first_answer_that_is_handed_out_while_it_is_written_is_counted_and_wh
 ):
     llm = Completions(replies=[told("0.1 a", 50, 5), told("0.9 c", 90, 7)])
     other = Completions(replies=[told("0.5 x", 1000, 1000)])
-    response: Any = looped(engine_of(llm, streaming=True), streaming="optimistic").query(QUERY)
+    response: Any = looped_engine(engine_of(llm, streaming=True), streaming="optimistic").query(QUERY)
     for _ in response.response_gen:
         other.complete("meanwhile")
     assert tokens_of(response) == (140, 12)
@@ -133,25 +124,25 @@ def test_what_the_judge_asks_is_not_counted_as_the_answers() -> None:
         judging.complete(text)
         return 0.9
 
-    assert tokens_of(looped(engine_of(llm), evaluator=ask_a_model).query(QUERY)) == (50, 5)
+    assert tokens_of(looped_engine(engine_of(llm), evaluator=ask_a_model).query(QUERY)) == (50, 5)
 
 
 def test_the_price_of_an_answer_is_learned_from_its_tokens() -> None:
     llm = Completions(name="m", replies=[told("0.1 a", 50, 5), told("0.9 c", 90, 7)])
     priors = AdaptivePriors()
-    looped(engine_of(llm), priors=priors).query(QUERY)
+    looped_engine(engine_of(llm), priors=priors).query(QUERY)
     assert priors.report("query", "m").call_costs["first"].tokens is not None
 
 
 def test_a_budget_of_tokens_ends_the_run() -> None:
     llm = Completions(replies=[told("0.1 a", 50, 5)])
     config = LoopConfig(max_iterations=5, convergence_delta=0.0, token_budget=100)
-    response = looped(engine_of(llm), config=config).query(QUERY)
+    response = looped_engine(engine_of(llm), config=config).query(QUERY)
     assert (story_of(response)["exit_reason"], tokens_of(response)) == ("token_budget", (50, 5))
 
 
 def test_a_model_that_tells_nothing_leaves_the_usage_unknown() -> None:
-    assert story_of(looped(engine_of(Completions(replies=["0.9 a"]))).query(QUERY))["usage"] == {}
+    assert story_of(looped_engine(engine_of(Completions(replies=["0.9 a"]))).query(QUERY))["usage"] == {}
 
 
 def test_a_chat_that_goes_through_complete_is_counted_once_and_the_same_words_again_twice() -> None:
@@ -301,9 +292,9 @@ def nested(answering: Completions, judging: Completions) -> LoopedQueryEngine:
 
     def ask_a_model(text: str, context: Any = None) -> EvaluationResult:
         judging.complete(text)
-        return judge(text)
+        return first_number(text)
 
-    return looped(looped(engine_of(answering), evaluator=ask_a_model))
+    return looped_engine(looped_engine(engine_of(answering), evaluator=ask_a_model))
 
 
 def test_a_loop_hides_neither_its_answers_nor_its_judge_from_the_loop_around_it() -> None:
@@ -314,7 +305,7 @@ def test_a_loop_hides_neither_its_answers_nor_its_judge_from_the_loop_around_it(
 
 async def test_awaited_it_hides_nothing_either() -> None:
     llm = Chat(replies=[chat_told("0.1 a", 50, 5), chat_told("0.9 b", 70, 6)])
-    assert tokens_of(await looped(looped(engine_of(llm))).aquery(QUERY)) == (120, 11)
+    assert tokens_of(await looped_engine(looped_engine(engine_of(llm))).aquery(QUERY)) == (120, 11)
 
 
 def test_a_budget_of_tokens_is_kept_by_a_loop_around_a_loop() -> None:
@@ -323,7 +314,7 @@ def test_a_budget_of_tokens_is_kept_by_a_loop_around_a_loop() -> None:
 
     def ended(budget: int) -> tuple[str, int]:
         config = LoopConfig(max_iterations=2, convergence_delta=0.0, token_budget=budget)
-        story = story_of(looped(looped(engine_of(answering)), config=config).query(QUERY))
+        story = story_of(looped_engine(looped_engine(engine_of(answering)), config=config).query(QUERY))
         return story["exit_reason"], story["total_iterations"]
 
     assert (ended(100_000), ended(100)) == (("max_iterations", 2), ("token_budget", 1))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from llama_index.core.base.response.schema import AsyncStreamingResponse, Response, StreamingResponse
 from llama_index.core.chat_engine import CondenseQuestionChatEngine
-from tests.loopllm_li.conftest import ScriptedCompletions, ScriptedEngine, as_nodes
+from tests.loopllm_li.conftest import ScriptedCompletions, ScriptedEngine, as_nodes, story_of
 
 from loopllm import AdaptivePriors, LoopConfig, MisuseError
 from loopllm_li import LoopedQueryEngine
@@ -38,10 +38,6 @@ async def _words(text: str) -> Any:
 
 def astream_of(text: str, source: str = "source") -> AsyncStreamingResponse:
     return AsyncStreamingResponse(_words(text), as_nodes([source]))
-
-
-def story_of(response: Any) -> Any:
-    return response.metadata["loopllm"]
 
 
 def test_a_good_first_answer_is_streamed_as_it_is_written_and_nothing_follows() -> None:

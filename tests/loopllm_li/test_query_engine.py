@@ -31,6 +31,7 @@ from tests.loopllm_li.conftest import (
     ScriptedEngine,
     ShelfRetriever,
     as_nodes,
+    story_of,
     ticks_while,
 )
 
@@ -48,12 +49,6 @@ def judge(text: str, context: Any = None) -> EvaluationResult:
 
 def looped(engine: Any, **settings: Any) -> LoopedQueryEngine:
     return LoopedQueryEngine(query_engine=engine, **{"evaluator": judge, **settings})
-
-
-def story_of(response: Any) -> dict[str, Any]:
-    """The story of a run, as the response tells it."""
-    story: dict[str, Any] = response.metadata["loopllm"]
-    return story
 
 
 def test_an_answer_that_is_good_enough_is_returned_at_once() -> None:
