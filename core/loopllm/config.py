@@ -12,6 +12,7 @@ from loopllm.feedback import WAYS, FeedbackBuilder, FeedbackName
 from loopllm.priors.objective import Goal, Objective
 from loopllm.results import Usage
 
+_TAKEN = frozenset({*WAYS, "auto", "first"})  # names of ways that mean something already
 _LONGEST_MS = 1e11  # three years; what clocks cannot count to would fail in the middle of a run
 
 
@@ -40,10 +41,11 @@ class Prices(BaseModel):
         ) / 1e6
 
     def priced(self, usage: Usage) -> Usage:
-        """Return the usage of a call with its price, where the provider told tokens and no cost."""
-        if usage.cost is not None or usage.prompt_tokens is None:
+        """Return the usage of a call with its price, where the provider told the tokens of both sides and no cost."""
+        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+        if usage.cost is not None or prompt is None or completion is None:
             return usage
-        return replace(usage, cost=self.cost(usage.prompt_tokens, usage.completion_tokens or 0))
+        return replace(usage, cost=self.cost(prompt, completion))
 
 
 class LoopConfig(BaseModel):
@@ -123,7 +125,7 @@ class LoopConfig(BaseModel):
     def _ways_have_their_own_names(
         cls, value: Mapping[str, FeedbackBuilder]
     ) -> Mapping[str, FeedbackBuilder]:
-        taken = sorted(set(value) & {*WAYS, "auto", "first"})
+        taken = sorted(_TAKEN.intersection(value))
         if taken:
             raise ValueError(f"feedback_ways may not redefine {', '.join(taken)}")
         return value
@@ -158,7 +160,7 @@ class LoopConfig(BaseModel):
         if callable(self.feedback):
             name = getattr(self.feedback, "__name__", "custom")
             # What is learned of it must not be taken for what is learned of a way that has this name already.
-            return {f"own_{name}" if name in WAYS else name: self.feedback}
+            return {f"own_{name}" if name in _TAKEN else name: self.feedback}
         if self.feedback == "auto":
             return {**WAYS, **self.feedback_ways}
         return {self.feedback: WAYS[self.feedback]}

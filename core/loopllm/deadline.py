@@ -62,7 +62,8 @@ class _Worker:
 _Call = tuple[contextvars.Context, Callable[[], Any], Callable[[Outcome], object]]
 _MOST_IDLE = 32
 _idle: list[_Worker] = []
-os.register_at_fork(after_in_child=_idle.clear)  # a child process has the list, but not the threads
+if hasattr(os, "register_at_fork"):  # a child process has the list, but not the threads; Windows has no forks
+    os.register_at_fork(after_in_child=_idle.clear)
 
 
 def _outcome(context: contextvars.Context, function: Callable[[], Any]) -> Outcome:

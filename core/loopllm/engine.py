@@ -134,6 +134,7 @@ class LoopedLLM(Generic[PromptT, OutputT]):
             ProviderError: The model failed before there was any draft.
             EvaluatorError: The evaluator failed on every draft.
             MisuseError: An argument is wrong; the message names it.
+            StoreError: What is learned cannot be read or kept; in the middle of a run its `.result` holds the drafts.
         """
         run, world = self._prepare(prompt, evaluator, context, model, task_type, cancellation)
         deque(self._tell(run, world) if self.observers else drive(run, world), maxlen=0)
@@ -342,17 +343,16 @@ class LoopedLLM(Generic[PromptT, OutputT]):
             run: Refinement[PromptT, OutputT] = prompt
         else:
             run = self.begin(prompt, model=model, task_type=task_type, evaluator=bound)
-        world = World(
+        return run, World(
             provider=self.provider,
             evaluator=bound,
             draw=random.random,
-            model=model,
+            model=model or run.terms.asks,
             context=context or {},
             learner=self.priors if run.terms.learns else None,
             learner_blocks=self._learner_blocks(),
             cancellation=cancellation,
         )
-        return run, world
 
     async def _aprepare(
         self, *arguments: Any
@@ -368,7 +368,7 @@ class LoopedLLM(Generic[PromptT, OutputT]):
 
     def _terms(self, model: str | None, task_type: str, evaluator: Any = None) -> Terms[PromptT, OutputT]:
         settings = (self.config, self.format, self._conditions, self.priors, task_type)
-        return make_terms(*settings, model or self.provider.model_id or "", evaluator)
+        return make_terms(*settings, model or self.provider.model_id or "", evaluator, model)
 
     def _tell(
         self, run: Refinement[PromptT, OutputT], world: World[PromptT, OutputT]

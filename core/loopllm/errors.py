@@ -91,7 +91,13 @@ class EvaluatorError(InterruptedRunError):
 
 
 class StoreError(LoopLLMError):
-    """Learned statistics could not be read or written."""
+    """Learned statistics could not be read or written.
+
+    Attributes:
+        result: The `RefinementResult` of the run that this ended, with what was paid for; None outside a run.
+    """
+
+    result: Any = None
 
 
 class CorruptStoreError(StoreError):

@@ -47,7 +47,8 @@ class DraftScored(Generic[PromptT, OutputT]):
 
     Attributes:
         record: The round.
-        best_score: Highest score so far, or None when nothing could be scored yet.
+        best_score: Score of the draft that leads, a good enough one before a higher score, or None when nothing could
+            be scored yet.
         superseded: True when an earlier draft is better than this one.
     """
 

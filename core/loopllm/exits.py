@@ -91,10 +91,14 @@ class Condition:
         """Wrap whatever can be an exit condition.
 
         Raises:
-            MisuseError: It is neither callable nor has `should_exit`.
+            MisuseError: It is neither callable nor has `should_exit`, or it is a class.
         """
         if isinstance(condition, Condition):
             return condition
+        if isinstance(condition, type):
+            raise MisuseError(
+                f"exit condition {condition.__name__} is a class: pass an instance, {condition.__name__}(...)"
+            )
         name = getattr(condition, "name", None) or getattr(condition, "__name__", type(condition).__name__)
         if isinstance(condition, ExitCondition):
             return cls(_by_scores(condition), str(name))
@@ -155,7 +159,13 @@ def after_iterations(count: int) -> Condition:
 
 
 def stalls_for(rounds: int) -> Condition:
-    """End when the best score has not risen for `rounds` rounds."""
+    """End when the best score has not risen for `rounds` rounds.
+
+    Raises:
+        MisuseError: `rounds` is below 1.
+    """
+    if not rounds >= 1:
+        raise MisuseError(f"stalls_for needs at least 1 round, got {rounds!r}")
     return Condition(
         lambda view: (
             len(view.scores) > rounds

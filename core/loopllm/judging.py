@@ -27,14 +27,15 @@ def together(judgements: Sequence[EvaluationResult]) -> EvaluationResult:
     >>> both.score, both.passed, both.deficiencies
     (0.75, True, ('too long',))
     """
-    number = len(judgements)
     verdicts = [each.passed for each in judgements if each.passed is not None]
     parts: dict[str, list[float]] = {}
     for each in judgements:
         for name, score in each.sub_scores.items():
             parts.setdefault(name, []).append(score)
+    scores = [each.score for each in judgements]
+    mean = sum(scores) / len(scores)
     return EvaluationResult(
-        score=min(1.0, sum(each.score for each in judgements) / number),
+        score=min(max(mean, min(scores)), max(scores)),  # floats may end a hair beside what all of them said
         passed=2 * sum(verdicts) >= len(verdicts) if verdicts else None,
         deficiencies=tuple(dict.fromkeys(fault for each in judgements for fault in each.deficiencies)),
         sub_scores={name: sum(scores) / len(scores) for name, scores in parts.items()},

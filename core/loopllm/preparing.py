@@ -57,10 +57,11 @@ def listed(prompts: Iterable[PromptT]) -> list[PromptT]:
     """Return the prompts of a batch; one string in their place would be refined letter by letter.
 
     Raises:
-        MisuseError: It is a single string.
+        MisuseError: It is a single string, or a single message, which would be refined key by key.
     """
-    if isinstance(prompts, str):
-        raise MisuseError(f"prompts must be a list of prompts, got the single string {shorten(prompts)!r}")
+    if isinstance(prompts, str | Mapping):
+        kind = "string" if isinstance(prompts, str) else "message"
+        raise MisuseError(f"prompts must be a list of prompts, got the single {kind} {shorten(prompts)!r}")
     return list(prompts)
 
 
@@ -72,6 +73,7 @@ def make_terms(
     task_type: str,
     model_id: str,
     evaluator: Any = None,
+    asks: str | None = None,
 ) -> Terms[PromptT, OutputT]:
     """Return the terms of one run.
 
@@ -83,6 +85,7 @@ def make_terms(
         task_type: First half of the key of what is learned.
         model_id: Second half.
         evaluator: What the run will be judged by, when it is known; it may state its test-retest spread.
+        asks: The model that the caller named, or None: the provider's own.
 
     Raises:
         MisuseError: The run is to be learned from, and nobody knows the model's name.
@@ -100,7 +103,8 @@ def make_terms(
     judging = None
     if priors is not None and policy is not None and policy.acts:
         judging = _judging(config, priors, task_type, model_id, judge_sd)
-    return Terms(config, form, config.ways(), tuple(conditions), policy, task_type, model_id, learns, judging)
+    held_to = (config, form, config.ways(), tuple(conditions))
+    return Terms(*held_to, policy, task_type, model_id, learns, judging, asks)
 
 
 def _judging(

@@ -11,18 +11,12 @@ from dataclasses import replace
 from typing import Any, Generic, Self
 
 from loopllm.closing import result_of
-from loopllm.errors import EvaluatorError, MisuseError, ProviderError
-from loopllm.exits import QUALITY_RULES, RunView, limit_rules, passes_again
+from loopllm.errors import EvaluatorError, MisuseError, ProviderError, StoreError
+from loopllm.exits import QUALITY_RULES, RunView, limit_rules, passes_again, runs_out_of_time
 from loopllm.feedback import FeedbackRequest
 from loopllm.judging import is_good_enough, judged_again
 from loopllm.lessons import policy_of, round_taught, run_taught
-from loopllm.results import (
-    EvaluationResult,
-    ExitReason,
-    IterationRecord,
-    OutputT,
-    PromptT,
-)
+from loopllm.results import EvaluationResult, ExitReason, IterationRecord, OutputT, PromptT, RefinementResult
 from loopllm.run_errors import as_evaluator_error, as_provider_error, describe
 from loopllm.snapshot import Ended, Ledger, dump_run, load_run
 from loopllm.standings import is_worth_judging_again, leading, standings
@@ -44,6 +38,7 @@ from loopllm.steps import (
 from loopllm.terms import Terms
 
 _FAILED_EVALUATIONS_IN_A_ROW = 2  # a third draft will not mend an evaluator that failed on two
+_LONGEST_PAUSE_S = 1e8  # three years; a clock cannot count to what some servers ask for
 
 _ANSWERS: Mapping[type, tuple[type, ...]] = {
     CallModel: (ModelReplied, CallFailed),
@@ -130,8 +125,7 @@ class Refinement(Generic[PromptT, OutputT]):
         kind = type(outcome)
         if kind not in _ANSWERS[type(self._step)]:
             raise MisuseError(f"{kind.__name__} does not answer {type(self._step).__name__}")
-        # A run whose end is decided has its time.
-        if elapsed_s is not None and not isinstance(self._ledger.following, Finish):
+        if elapsed_s is not None and not isinstance(self._ledger.following, Finish):  # else it has its time
             self._ledger.elapsed_s = elapsed_s
         match outcome:
             case ModelReplied():
@@ -148,9 +142,18 @@ class Refinement(Generic[PromptT, OutputT]):
                 self._on_pause_over()
 
     def cancel(self) -> None:
-        """End the run with the best draft so far."""
-        if not isinstance(self._step, Finish):
-            self._move_on(self._finish(ExitReason("cancelled", "the caller cancelled the run")))
+        """End the run with the best draft so far, unless its end is decided; one not scored yet stays in the books."""
+        ledger = self._ledger
+        if isinstance(self._step, Finish) or isinstance(ledger.following, Finish):
+            return
+        reason, is_new = ExitReason("cancelled", "the caller cancelled the run"), self.has_to_remember
+        if ledger.draft is not None and len(ledger.records) < ledger.call.iteration:
+            ledger.close_round(None, passed=False, error=reason.message, seconds=0.0)
+        self._move_on(self._finish(reason), scored=is_new)
+
+    def cut_short(self, error: StoreError) -> RefinementResult[PromptT, OutputT]:
+        """Return what there is when the store fails in the middle of the run."""
+        return result_of(self._ledger, self.terms, ExitReason("store_error", describe(error)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as JSON-able data, to be continued elsewhere with `from_dict`."""
@@ -221,7 +224,13 @@ class Refinement(Generic[PromptT, OutputT]):
             self._move_on(self._finish(reason, as_provider_error(outcome.error)))
 
     def _on_remembered(self) -> None:
-        following = self._judgement() if self._ledger.judging else self._ledger.following
+        ledger = self._ledger
+        following = self._judgement() if ledger.judging else ledger.following
+        if isinstance(following, CallModel):  # remembering may have waited for a disk
+            if over := runs_out_of_time(self.terms.config, ledger):
+                self._move_on(self._finish(over))
+                return
+            following = replace(following, timeout_s=self._time_left(ledger.elapsed_s))
         self._enter(self._next_call() if following is None or isinstance(following, Ended) else following)
 
     def _on_pause_over(self) -> None:
@@ -311,9 +320,8 @@ class Refinement(Generic[PromptT, OutputT]):
         left = self._time_left(ledger.elapsed_s)
         if ledger.judging:
             record = ledger.records[ledger.judging - 1]
-            return Evaluate(
-                record.output, self.task, record.iteration, left, max(1, len(record.judgements)) + 1
-            )
+            times = max(1, len(record.judgements)) + 1
+            return Evaluate(record.output, self.task, record.iteration, left, times)
         assert ledger.draft is not None  # noqa: S101 - a draft is scored after the model replied
         return Evaluate(ledger.draft.output, self.task, ledger.call.iteration, left)
 
@@ -330,9 +338,8 @@ class Refinement(Generic[PromptT, OutputT]):
             return CallModel(self.task, iteration, "fresh", left)
         action = ledger.advice if ledger.advice in terms.ways else self._default_way
         calls_left = terms.config.max_iterations - iteration + 1
-        request = FeedbackRequest(
-            self.task, ledger.last_scored, ledger.best, iteration, calls_left, terms.format
-        )
+        drafts = ledger.last_scored, ledger.best
+        request = FeedbackRequest(self.task, *drafts, iteration, calls_left, terms.format)
         return CallModel(terms.ways[action](request), iteration, action, left)
 
     def _move_on(self, following: Step[PromptT, OutputT], *, scored: bool = False) -> None:
@@ -348,15 +355,14 @@ class Refinement(Generic[PromptT, OutputT]):
         ledger = self._ledger
         ledger.following = None
         if isinstance(step, CallModel):
-            ledger.call, ledger.draft = step, None
+            ledger.call, ledger.draft, ledger.attempts = step, None, 0
         self._step = step
 
     def _remember(self) -> Remember:
         ledger = self._ledger
         newest = round_taught(ledger, self.terms) if ledger.round_is_new else None
-        return Remember(
-            newest, run_taught(ledger, self.terms) if isinstance(ledger.following, Finish) else None
-        )
+        end = run_taught(ledger, self.terms) if isinstance(ledger.following, Finish) else None
+        return Remember(newest, end)
 
     def _finish(
         self, reason: ExitReason, error: ProviderError | EvaluatorError | None = None
@@ -372,28 +378,22 @@ class Refinement(Generic[PromptT, OutputT]):
         config, ledger = self.terms.config, self._ledger
         if failure.timed_out or not failure.transient or ledger.attempts >= config.max_retries:
             return False
-        backoff = min(config.retry_cap_s, config.retry_base_s * 2.0**ledger.attempts) * (
-            0.5 + failure.jitter / 2
-        )
+        doubled = config.retry_base_s * 2.0 ** min(ledger.attempts, 1000)  # a float holds no more
+        backoff = min(config.retry_cap_s, doubled) * (0.5 + failure.jitter / 2)
         pause = backoff if failure.retry_after is None else max(backoff, failure.retry_after)
         left = self._time_left(ledger.elapsed_s)
-        if left is not None and pause >= left:
+        if pause >= (_LONGEST_PAUSE_S if left is None else left):
             return False
         ledger.attempts += 1
         ledger.retries += 1
         self._step = Pause(pause, describe(failure.error))
         return True
 
-    # -- what is known ------------------------------------------------------------------------------------------
-
     def _time_left(self, elapsed_s: float) -> float | None:
         limit = self._time_limit_s
-        if limit is None or elapsed_s < limit:
-            return limit and limit - elapsed_s
-        return 0.0
+        return None if limit is None else max(0.0, limit - elapsed_s)
 
     def _out_of_time(self) -> ExitReason:
         passed, limit = self._ledger.elapsed_s * 1000.0, self.terms.config.timeout_ms
-        return ExitReason(
-            "timeout_ms", f"the call in flight was interrupted after {passed:.0f} ms of {limit} ms"
-        )
+        words = f"the call in flight was interrupted after {passed:.0f} ms of {limit} ms"
+        return ExitReason("timeout_ms", words)

@@ -78,6 +78,13 @@ def _plain_float(score: Any) -> float:
     raise MisuseError(f"score must be a number in [0, 1], got {score!r}")
 
 
+def _sentences(deficiencies: Any) -> Sequence[str]:
+    """Return deficiencies of any kind as a sequence; a string is one of its own letters, and never meant so."""
+    if isinstance(deficiencies, str):
+        return (deficiencies,) if deficiencies else ()
+    return () if deficiencies is None else tuple(deficiencies)
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
     """What an evaluator says of one draft.
@@ -88,9 +95,9 @@ class EvaluationResult:
     Attributes:
         score: Quality in [0, 1]; NaN and values outside are refused.
         passed: The evaluator's own verdict; None leaves it to the quality threshold of the loop.
-        deficiencies: What is wrong, each a sentence the model can act on.
+        deficiencies: What is wrong, each a sentence the model can act on; a lone string is one sentence.
         sub_scores: Named parts of the score, each in [0, 1].
-        feedback: Free text for the model; made from the deficiencies when not given.
+        feedback: Free text for the model, told when there are no deficiencies; made from them when not given.
 
     Raises:
         MisuseError: The score is not a number in [0, 1].
@@ -109,8 +116,14 @@ class EvaluationResult:
             object.__setattr__(self, "score", score)
         if not 0.0 <= score <= 1.0:  # NaN fails this comparison too
             raise MisuseError(f"score must be a number in [0, 1], got {score!r}")
+        if self.passed is not None and type(self.passed) is not bool:  # numpy's False is not False
+            object.__setattr__(self, "passed", bool(self.passed))
+        if type(self.deficiencies) is not tuple and not isinstance(self.deficiencies, list):
+            object.__setattr__(self, "deficiencies", _sentences(self.deficiencies))
+        if self.sub_scores is None:
+            object.__setattr__(self, "sub_scores", {})
         if not self.feedback and self.deficiencies:
-            object.__setattr__(self, "feedback", "; ".join(self.deficiencies))
+            object.__setattr__(self, "feedback", "; ".join(map(str, self.deficiencies)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +132,8 @@ class ExitReason:
 
     Attributes:
         condition: A stable name: `quality_threshold`, `convergence_delta`, `bayesian_exit`, `max_iterations`,
-            `timeout_ms`, `token_budget`, `cost_budget`, `provider_error`, `evaluator_error`, `cancelled`, or the
-            name of a condition of your own.
+            `timeout_ms`, `token_budget`, `cost_budget`, `provider_error`, `evaluator_error`, `cancelled`, the name of a
+            condition of your own, or, in the result that a `StoreError` carries, `store_error`.
         message: The same for a person, with the numbers.
     """
 

@@ -28,6 +28,7 @@ class Terms(Generic[PromptT, OutputT]):
         model_id: Second half of that key.
         learns: Whether rounds are to be remembered.
         judging: Whether a draft is worth judging again, or None: each is judged once.
+        asks: The model that the caller named, or None: the provider's own.
     """
 
     config: LoopConfig
@@ -39,3 +40,4 @@ class Terms(Generic[PromptT, OutputT]):
     model_id: str = ""
     learns: bool = False
     judging: JudgingRule | None = None
+    asks: str | None = None

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from loopllm.config import LoopConfig, Prices
 from loopllm.feedback import WAYS, FeedbackName
+from loopllm.results import Usage
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -94,3 +95,17 @@ def test_a_callable_with_the_name_of_a_known_way_is_told_apart_from_it() -> None
         return request.task
 
     assert list(LoopConfig(feedback=last).ways()) == ["own_last"]
+
+
+@pytest.mark.parametrize("name", ["first", "auto"])
+def test_a_callable_with_a_name_that_means_something_else_is_told_apart_from_it(name: str) -> None:
+    def ask(request: Any) -> Any:
+        return request.task
+
+    ask.__name__ = name
+    assert list(LoopConfig(feedback=ask).ways()) == [f"own_{name}"]
+
+
+@pytest.mark.parametrize("told", [Usage(7, None), Usage(None, 2), Usage()])
+def test_what_a_call_cost_is_unknown_where_tokens_of_one_side_are(told: Usage) -> None:
+    assert Prices(prompt_per_million=1.0, completion_per_million=2.0).priced(told) == told

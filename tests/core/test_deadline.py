@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +58,24 @@ def test_a_forked_child_makes_calls_of_its_own() -> None:
     if child == 0:
         os._exit(0 if call_within(60.0, max, 2, 3) == 3 else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+_WITHOUT_FORKS = """
+import os
+for name in ("register_at_fork", "fork", "sched_getaffinity", "O_DIRECTORY"):
+    if hasattr(os, name):
+        delattr(os, name)
+from loopllm import AdaptivePriors, LoopedLLM
+with AdaptivePriors(store_path="priors.json") as priors:
+    print(LoopedLLM(lambda prompt: "done", priors=priors).refine("x", lambda output: 0.9, model="m").output)
+"""
+
+
+def test_a_system_that_has_no_forks_runs_the_loop(tmp_path: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_FORKS], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (child.stdout, child.stderr) == ("done\n", "")
 
 
 def test_a_call_whose_event_loop_closed_spoils_no_thread() -> None:

@@ -21,10 +21,12 @@ from loopllm import (
     LoopedLLM,
     MisuseError,
     ProviderError,
+    StoreError,
 )
 from loopllm.events import DraftReceived, DraftScored, Finished, LoopEvent, RoundStarted
 from loopllm.exits import after_iterations
 from loopllm.providers.mock import MockLLMProvider
+from loopllm.stores import MemoryStore
 
 
 def by_number(output: str) -> float:
@@ -387,6 +389,8 @@ async def test_a_run_with_wrong_arguments_is_refused_before_the_model_is_asked()
         loop.batch("the task", by_number)
     with pytest.raises(MisuseError, match="list of prompts"):
         await loop.abatch("the task", by_number)
+    with pytest.raises(MisuseError, match="list of prompts, got the single message"):
+        loop.batch({"role": "user", "content": "the task"}, by_number)
     assert provider.call_count == 0
 
 
@@ -454,3 +458,92 @@ def test_what_was_learned_ends_hopeless_runs_early(priors: AdaptivePriors) -> No
     assert calls[-1].metrics.exit_reason.condition == "bayesian_exit"
     assert calls[-1].metrics.total_iterations < 6
     assert calls[-1].metrics.exit_reason.message
+
+
+async def test_a_run_begun_for_a_model_asks_that_model() -> None:
+    asked: list[str | None] = []
+
+    def complete(prompt: str, model: str | None) -> str:
+        asked.append(model)
+        return "0.9"
+
+    loop = LoopedLLM(complete)
+    loop.refine(loop.begin("the task", model="large"), by_number)
+    await loop.arefine(loop.restore(loop.begin("the task").to_dict(), model="large"), by_number)
+    loop.refine(loop.begin("the task", model="large"), by_number, model="small")
+    loop.refine(loop.begin("the task"), by_number)
+    assert asked == ["large", "large", "small", None]
+
+
+def test_an_evaluator_that_has_to_be_awaited_is_refused_before_the_model_is_paid_for() -> None:
+    async def judge(output: str) -> float:
+        return 0.9
+
+    provider = scripted("a draft")
+    with pytest.raises(MisuseError, match=r"'judge' is async; use `arefine`"):
+        LoopedLLM(provider).refine("the task", judge)
+    assert provider.call_count == 0
+
+
+async def test_a_model_that_says_nothing_once_does_not_cost_the_best_draft() -> None:
+    left = ["0.6", None, "0.6", None]
+    loop = LoopedLLM(lambda prompt: left.pop(0), LoopConfig(convergence_delta=0.0))
+    for result in (loop.refine("the task", by_number), await loop.arefine("the task", by_number)):
+        assert (result.output, result.metrics.exit_reason.condition) == ("0.6", "provider_error")
+        assert "returned None" in result.metrics.exit_reason.message
+
+
+class FullDisk(MemoryStore):
+    """Takes one merge."""
+
+    def merge(self, deltas: Any) -> None:
+        if self.revision():
+            raise StoreError("no space left")
+        super().merge(deltas)
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+async def test_a_store_that_fails_in_the_middle_of_a_run_does_not_cost_its_drafts(is_awaited: bool) -> None:
+    loop = LoopedLLM(scripted("0.6", "0.4"), priors=AdaptivePriors(store=FullDisk()))
+
+    async def refine() -> None:
+        if is_awaited:
+            await loop.arefine("the task", by_number)
+        else:
+            loop.refine("the task", by_number)
+
+    with pytest.raises(StoreError, match="no space left") as caught:
+        await refine()
+    result = caught.value.result
+    assert (result.output, result.metrics.score_trajectory) == ("0.6", (0.6, 0.4))
+    assert result.metrics.exit_reason.condition == "store_error"
+
+
+class SlowDisk(MemoryStore):
+    """Its first merge begins, and waits until it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+
+    def merge(self, deltas: Any) -> None:
+        if not self.begun.is_set():
+            self.begun.set()
+            self.may_go_on.wait(30)
+        super().merge(deltas)
+
+
+async def test_a_run_cancelled_while_it_is_remembered_and_continued_is_learned_once() -> None:
+    store = SlowDisk()
+    with AdaptivePriors(store=store) as priors:
+        loop = LoopedLLM(scripted("0.6"), LoopConfig(max_iterations=1), priors=priors)
+        run = loop.begin("the task", task_type="sums")
+        task = asyncio.create_task(loop.arefine(run, by_number))
+        await asyncio.to_thread(store.begun.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        store.may_go_on.set()
+        result = await loop.arefine(run, by_number)
+        assert result.output == "0.6"
+        assert priors.report("sums", "mock").total_calls == 1

@@ -124,3 +124,18 @@ def test_a_function_may_answer_with_a_bool_a_text_or_nothing(verdict: Any, ends:
 def test_anything_else_is_refused_saying_what_is_needed() -> None:
     with pytest.raises(MisuseError, match="should_exit"):
         Condition.of(42)  # type: ignore[arg-type]  # the point of the test
+
+
+def test_a_class_in_place_of_a_condition_is_refused_when_it_is_added() -> None:
+    class Patience:
+        def should_exit(self, iteration: int, current_score: float, scores_so_far: Any) -> None:
+            return None
+
+    with pytest.raises(MisuseError, match=r"Patience is a class: pass an instance, Patience\(\.\.\.\)"):
+        Condition.of(Patience)  # type: ignore[arg-type]  # the point of the test
+
+
+@pytest.mark.parametrize("rounds", [0, -1])
+def test_a_stall_of_no_rounds_is_refused_when_it_is_asked_for(rounds: int) -> None:
+    with pytest.raises(MisuseError, match="at least 1 round, got"):
+        stalls_for(rounds)

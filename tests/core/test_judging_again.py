@@ -13,6 +13,7 @@ from loopllm import AdaptivePriors, EvaluationResult, LoopConfig, LoopedLLM
 from loopllm.errors import EvaluatorError
 from loopllm.events import DraftJudgedAgain, DraftScored
 from loopllm.feedback import TextFormat
+from loopllm.judging import together
 from loopllm.lessons import learned_scores
 from loopllm.preparing import make_terms
 from loopllm.refinement import Refinement
@@ -69,6 +70,12 @@ def ended(run: Refinement[Any, str]) -> Any:
     if isinstance(run.next_step(), Remember):
         run.receive(Remembered())
     return result_of(run.next_step())
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=3))
+def test_a_mean_of_judgements_lies_between_them_and_is_what_all_of_them_said(scores: list[float]) -> None:
+    assert min(scores) <= together([EvaluationResult(each) for each in scores]).score <= max(scores)
+    assert together([EvaluationResult(0.7)] * 3).score == 0.7
 
 
 def test_a_draft_just_above_the_threshold_is_judged_again_before_it_is_accepted() -> None:

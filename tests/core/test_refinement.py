@@ -339,6 +339,89 @@ def test_cancelling_a_finished_run_changes_nothing() -> None:
     assert exit_of(run) == "quality_threshold"
 
 
+def test_the_time_it_takes_to_remember_a_round_is_not_given_to_the_next_call() -> None:
+    run = begin(learns=True, timeout_ms=1000.0)
+    run.receive(ModelReplied("draft"), elapsed_s=0.1)
+    run.receive(Evaluated(EvaluationResult(0.4)), elapsed_s=0.25)
+    run.receive(Remembered(), elapsed_s=0.75)
+    step = run.next_step()
+    assert isinstance(step, CallModel)
+    assert step.timeout_s == 0.25
+
+
+def test_a_run_whose_time_ran_out_while_a_round_was_remembered_ends_without_another_call() -> None:
+    run = begin(learns=True, timeout_ms=1000.0)
+    score(run, 0.4)
+    run.receive(Remembered(), elapsed_s=1.5)
+    step = run.next_step()
+    assert isinstance(step, Remember)
+    assert (step.round is None, step.end is None) == (True, False)
+    run.receive(Remembered())
+    assert (exit_of(run), result(run).output) == ("timeout_ms", "draft worth 0.4")
+
+
+def test_a_run_cancelled_before_its_draft_was_scored_keeps_the_draft_and_what_it_cost() -> None:
+    run = begin()
+    run.receive(ModelReplied("draft", Usage(7, 2, 0.5)))
+    run.cancel()
+    ended = result(run)
+    assert (ended.output, ended.metrics.usage, exit_of(run)) == ("draft", Usage(7, 2, 0.5), "cancelled")
+    assert [(each.score, each.error) for each in ended.iterations] == [(None, "the caller cancelled the run")]
+
+
+def test_a_round_scored_when_the_run_was_cancelled_is_still_remembered() -> None:
+    run = begin(learns=True)
+    score(run, 0.4)
+    run.cancel()
+    step = run.next_step()
+    assert isinstance(step, Remember)
+    assert step.round is not None
+    assert step.end is not None
+    assert (step.round.scores, step.end.scores) == ((0.4,), (0.4,))
+    run.receive(Remembered())
+    assert exit_of(run) == "cancelled"
+
+
+def test_cancelling_a_run_whose_end_is_decided_changes_nothing() -> None:
+    run = begin(learns=True)
+    score(run, 0.9)
+    decided = run.next_step()
+    run.cancel()
+    assert run.next_step() is decided
+    run.receive(Remembered())
+    assert exit_of(run) == "quality_threshold"
+
+
+def test_what_a_judge_was_repeated_is_not_counted_against_the_next_call_of_the_model() -> None:
+    run = begin(max_retries=1, convergence_delta=0.0)
+    run.receive(ModelReplied("draft"))
+    run.receive(EvaluationFailed(EvaluatorError("busy", transient=True), transient=True))
+    run.receive(Paused())
+    run.receive(Evaluated(EvaluationResult(0.4)))
+    run.receive(CallFailed(ProviderError("busy", transient=True), transient=True))
+    assert isinstance(run.next_step(), Pause)
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e300])
+def test_nobody_waits_for_longer_than_a_clock_can_count_and_the_best_draft_is_kept(seconds: float) -> None:
+    run = begin(timeout_ms=None)
+    score(run, 0.4)
+    run.receive(CallFailed(ProviderError("busy", transient=True), transient=True, retry_after=seconds))
+    assert (exit_of(run), result(run).output) == ("provider_error", "draft worth 0.4")
+
+
+def test_a_call_may_be_repeated_more_often_than_a_float_can_double() -> None:
+    run = begin(max_retries=1_100, retry_cap_s=20.0, timeout_ms=None)
+    pauses = []
+    for _ in range(1_100):
+        run.receive(CallFailed(ProviderError("busy", transient=True), transient=True, jitter=1.0))
+        step = run.next_step()
+        assert isinstance(step, Pause)
+        pauses.append(step.seconds)
+        run.receive(Paused())
+    assert (pauses[0], pauses[-1]) == (0.5, 20.0)
+
+
 def test_every_scored_round_is_remembered_before_the_run_goes_on() -> None:
     run = begin(learns=True)
     score(run, 0.4)

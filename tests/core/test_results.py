@@ -42,6 +42,33 @@ def test_a_score_that_is_no_number_between_zero_and_one_is_refused(score: float)
         EvaluationResult(score)
 
 
+def test_a_verdict_of_numpy_is_an_objection_like_any_other_and_can_be_written_to_json() -> None:
+    verdict: Any = np.bool_(False)
+    assert EvaluationResult(0.9, passed=verdict).passed is False
+
+
+@pytest.mark.parametrize(
+    "said", ["too short", iter(["too short"]), np.array(["too short"]), {"too short": 1}.keys()]
+)
+def test_deficiencies_of_any_kind_are_sentences_and_never_letters(said: Any) -> None:
+    result = EvaluationResult(0.4, deficiencies=said)
+    assert (list(result.deficiencies), result.feedback) == (["too short"], "too short")
+
+
+def test_a_deficiency_that_is_no_text_is_told_in_its_words() -> None:
+    said: Any = [ValueError("no date")]
+    assert EvaluationResult(0.4, deficiencies=said).feedback == "no date"
+
+
+def test_no_parts_of_a_score_are_an_empty_mapping() -> None:
+    assert EvaluationResult(0.4, sub_scores=None).sub_scores == {}  # type: ignore[arg-type]  # the point of the test
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_no_deficiency_is_an_empty_sequence(nothing: Any) -> None:
+    assert list(EvaluationResult(0.4, deficiencies=nothing).deficiencies) == []
+
+
 @pytest.mark.parametrize("score", ["0.5", None, [0.5], object()])
 def test_a_score_that_is_no_number_is_refused(score: Any) -> None:
     with pytest.raises(MisuseError, match="score must be a number"):

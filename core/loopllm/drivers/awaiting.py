@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator
+from typing import Any
 
 from loopllm.drivers.faults import failure
-from loopllm.drivers.world import World
+from loopllm.drivers.world import Learner, World, tell
+from loopllm.errors import StoreError
 from loopllm.refinement import Refinement
 from loopllm.results import OutputT, PromptT
 from loopllm.steps import (
@@ -26,8 +28,6 @@ from loopllm.steps import (
     Remembered,
     Step,
 )
-
-ObservationT = TypeVar("ObservationT")
 
 
 async def adrive(
@@ -53,7 +53,7 @@ async def adrive(
             case Evaluate():
                 outcome = await _evaluate(step, world)
             case Remember():
-                outcome = await _remember(step, world)
+                outcome = await _remember(step, run, world)
             case Pause():
                 await asyncio.sleep(step.seconds)
                 outcome = Paused()
@@ -86,17 +86,31 @@ async def _evaluate(
     return Evaluated(result, time.perf_counter() - began)
 
 
-async def _remember(step: Remember, world: World[PromptT, OutputT]) -> Remembered:
-    if world.learner is not None:
-        if step.round is not None:
-            await _tell(world, world.learner.observe_round, step.round)
-        if step.end is not None:
-            await _tell(world, world.learner.observe_end, step.end)
+async def _remember(
+    step: Remember, run: Refinement[PromptT, OutputT], world: World[PromptT, OutputT]
+) -> Remembered:
+    try:
+        if world.learner is not None:
+            await _tell(world.learner, step, run, blocks=world.learner_blocks)
+    except StoreError as error:  # a full disk must not cost paid drafts
+        error.result = run.cut_short(error)
+        raise
     return Remembered()
 
 
-async def _tell(world: World[Any, Any], observe: Callable[[ObservationT], None], what: ObservationT) -> None:
-    if world.learner_blocks:
-        await asyncio.to_thread(observe, what)
-    else:
-        observe(what)
+async def _tell(learner: Learner, step: Remember, run: Refinement[Any, Any], *, blocks: bool) -> None:
+    if not blocks:
+        tell(learner, step)
+        return
+    begun = threading.Event()
+
+    def begin() -> None:
+        begun.set()
+        tell(learner, step)
+
+    try:
+        await asyncio.to_thread(begin)
+    except asyncio.CancelledError:
+        if begun.is_set():  # the thread goes on, and a run that is continued must not tell it again
+            run.receive(Remembered())
+        raise

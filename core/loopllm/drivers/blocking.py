@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from loopllm.deadline import call_within
 from loopllm.drivers.faults import failure
-from loopllm.drivers.world import World
+from loopllm.drivers.world import World, tell
+from loopllm.errors import StoreError
+from loopllm.evaluators.adapt import AwaitNeededError
 from loopllm.refinement import Refinement
 from loopllm.results import OutputT, PromptT
 from loopllm.steps import (
@@ -50,7 +52,7 @@ def drive(
             case Evaluate():
                 outcome = _evaluate(step, world)
             case Remember():
-                outcome = _remember(step, world)
+                outcome = _remember(step, run, world)
             case Pause():
                 time.sleep(step.seconds)
                 outcome = Paused()
@@ -59,6 +61,8 @@ def drive(
 
 
 def _call(step: CallModel[PromptT], world: World[PromptT, OutputT]) -> ModelReplied[OutputT] | CallFailed:
+    if world.evaluator.is_async:  # said before the model is paid for
+        raise AwaitNeededError.named(world.evaluator.name)
     began = time.perf_counter()
     try:
         reply = world.provider.complete(step.prompt, world.model, timeout=step.timeout_s)
@@ -81,10 +85,13 @@ def _evaluate(
     return Evaluated(result, time.perf_counter() - began)
 
 
-def _remember(step: Remember, world: World[PromptT, OutputT]) -> Remembered:
-    if world.learner is not None:
-        if step.round is not None:
-            world.learner.observe_round(step.round)
-        if step.end is not None:
-            world.learner.observe_end(step.end)
+def _remember(
+    step: Remember, run: Refinement[PromptT, OutputT], world: World[PromptT, OutputT]
+) -> Remembered:
+    try:
+        if world.learner is not None:
+            tell(world.learner, step)
+    except StoreError as error:  # a full disk must not cost paid drafts
+        error.result = run.cut_short(error)
+        raise
     return Remembered()

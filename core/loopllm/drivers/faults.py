@@ -109,7 +109,7 @@ def parse_retry_after(value: str, now: float) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - now
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for a year of too many digits
             return None
     return max(0.0, seconds) if isfinite(seconds) else None
 

@@ -10,7 +10,7 @@ from loopllm.evaluators.adapt import BoundEvaluator
 from loopllm.priors import CallObservation, RoundObservation
 from loopllm.providers.base import Provider
 from loopllm.results import OutputT, PromptT
-from loopllm.steps import Evaluate
+from loopllm.steps import Evaluate, Remember
 
 
 class Learner(Protocol):
@@ -23,6 +23,14 @@ class Learner(Protocol):
     def observe_end(self, observation: CallObservation) -> None:
         """Learn from the end of a run whose rounds were observed one by one."""
         ...
+
+
+def tell(learner: Learner, step: Remember) -> None:
+    """Tell a learner what is to be remembered."""
+    if step.round is not None:
+        learner.observe_round(step.round)
+    if step.end is not None:
+        learner.observe_end(step.end)
 
 
 class Cancellation(Protocol):

@@ -90,14 +90,13 @@ class CompositeEvaluator:
             raise
 
     def _together(self, results: Sequence[EvaluationResult]) -> EvaluationResult:
-        weighted = math.fsum(share * each.score for share, each in zip(self._shares, results, strict=True))
         verdicts = [each.passed for each in results if each.passed is not None]
         sub_scores: dict[str, float] = {}
         for label, each in zip(self._labels, results, strict=True):
             sub_scores[label] = each.score
             sub_scores |= {f"{label}.{part}": score for part, score in each.sub_scores.items()}
         return EvaluationResult(
-            score=min(1.0, weighted / math.fsum(self._shares)),  # a sum of floats may end a hair above
+            score=_mean([each.score for each in results], self._shares),
             passed=all(verdicts) if verdicts else None,
             deficiencies=tuple(sentence for each in results for sentence in each.deficiencies),
             sub_scores=sub_scores,
@@ -111,6 +110,13 @@ class CompositeEvaluator:
     def __repr__(self) -> str:
         children = ", ".join(self._labels)
         return f"CompositeEvaluator([{children}], weights={list(self.weights)}, name={self.name!r})"
+
+
+def _mean(scores: Sequence[float], shares: Sequence[float]) -> float:
+    """Weighted mean; kept between the scores that count, since floats may end a hair beside what all of them said."""
+    weighted = math.fsum(share * score for share, score in zip(shares, scores, strict=True))
+    counted = [score for share, score in zip(shares, scores, strict=True) if share]
+    return min(max(weighted / math.fsum(shares), min(counted)), max(counted))
 
 
 def _spread(children: Sequence[BoundEvaluator], shares: Sequence[float]) -> float | None:

@@ -21,6 +21,7 @@ WEIGHTS = {"json_valid": 0.2, "is_object": 0.1, "fields_present": 0.4, "type_cor
 """What each part adds to the score."""
 
 _MOST_DEFICIENCIES = 20
+_LONGEST_DEFICIENCY = 1_000
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
 _DEFAULTS: dict[str, Any] = {
@@ -220,10 +221,15 @@ def _result(parts: dict[str, float], deficiencies: Sequence[str]) -> EvaluationR
 
 
 def _shown(faults: Sequence[Fault]) -> list[str]:
-    sentences = [str(fault) for fault in faults[:_MOST_DEFICIENCIES]]
+    sentences = [_cut(str(fault)) for fault in faults[:_MOST_DEFICIENCIES]]
     if (hidden := len(faults) - _MOST_DEFICIENCIES) > 0:
         sentences.append(f"{hidden} more faults of this kind")
     return sentences
+
+
+def _cut(sentence: str) -> str:
+    """Keep a long list of allowed values, or a very long name, from filling the next prompt."""
+    return sentence if len(sentence) <= _LONGEST_DEFICIENCY else f"{sentence[:_LONGEST_DEFICIENCY]} ..."
 
 
 def _brief(value: Any) -> str:

@@ -12,6 +12,7 @@ from loopllm.evaluators.faults import Choice, Fault, missing, quoted, settled
 from loopllm.evaluators.json_text import Reading, is_deeper
 from loopllm.evaluators.schema_formats import EXAMPLES, checker
 from loopllm.evaluators.schema_keywords import TimedKeywords
+from loopllm.evaluators.schema_values import multiple_of, unique_items
 
 _MOST_ERRORS = 1000
 _SURELY_SHALLOW = 16
@@ -88,7 +89,9 @@ def _compiled(schema: Mapping[str, Any], name: str, time_limit: float) -> Any:
         raise MisuseError(
             f"schema is not a valid JSON Schema at {error.json_path}: {error.message[:200]}"
         ) from error
-    timed: Any = jsonschema.validators.extend(kind, TimedKeywords(name, time_limit).by_keyword())
+    values = {"multipleOf": multiple_of, "uniqueItems": unique_items}
+    keywords = {**TimedKeywords(name, time_limit).by_keyword(), **values}
+    timed: Any = jsonschema.validators.extend(kind, keywords)
     # The registry is given so that no `$ref` is ever fetched from the network.
     made = timed(schema, format_checker=formats, registry=registry)
     _require_resolvable(schema, kind, registry)

@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import Any
 
 from loopllm.deadline import await_within, call_in_thread, call_within
-from loopllm.errors import MisuseError
+from loopllm.errors import MisuseError, ProviderError
 from loopllm.providers.base import Completion, Provider
+from loopllm.providers.usage import usage_of
 from loopllm.results import UNKNOWN_USAGE, Usage
 
 _LANGCHAIN = "langchain_core.language_models"
@@ -188,13 +189,19 @@ def normalise(reply: Any) -> Completion[Any]:
     Usage(prompt_tokens=7, completion_tokens=2, cost=None)
 
     Raises:
-        MisuseError: It holds no text.
+        ProviderError: It is None, or its text is.
+        MisuseError: It is nothing that can hold a text.
     """
     if isinstance(reply, Completion):
         return reply
     if isinstance(reply, str):
         return Completion(reply)
     content = _get(reply, "content")
+    if content is None and _says_nothing(reply):
+        raise ProviderError(
+            "the provider returned None in place of a text: the model refused or called a tool, "
+            "or the function lacks a `return`"
+        )
     if content is None:
         raise MisuseError(
             f"the provider returned {type(reply).__name__}; return a str, or something with .content"
@@ -208,6 +215,11 @@ def normalise(reply: Any) -> Completion[Any]:
     )
 
 
+def _says_nothing(reply: Any) -> bool:
+    """Tell a reply without words, which a model gives now and then, from what is no reply at all."""
+    return reply is None or hasattr(reply, "content") or (isinstance(reply, Mapping) and "content" in reply)
+
+
 def _get(holder: Any, *names: str) -> Any:
     for name in names:
         value = holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
@@ -219,7 +231,7 @@ def _get(holder: Any, *names: str) -> Any:
 def _usage(usage: Any) -> Usage:
     if usage is None or isinstance(usage, Usage):
         return usage or UNKNOWN_USAGE
-    return Usage(
+    return usage_of(
         _get(usage, "prompt_tokens", "input_tokens"),
         _get(usage, "completion_tokens", "output_tokens"),
         _get(usage, "cost", "total_cost"),

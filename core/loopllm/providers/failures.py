@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,6 +21,7 @@ MAX_SERVER_TEXT = 500
 
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _SERVER_ERRORS = range(500, 600)
+_STATUS = re.compile(r"[45]\d\d", re.ASCII)
 _FIXES = {
     401: "check the API key",
     402: "check the account's credit",
@@ -69,7 +71,7 @@ def _number(text: str | None) -> float | None:
 def _seconds_until(date: str | None, now: datetime) -> float | None:
     try:
         moment = parsedate_to_datetime(date or "")
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year of too many digits
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -93,16 +95,27 @@ def server_text(body: Any) -> str:
     >>> server_text({"error": {"message": "no such model"}}), server_text('{"error": "gone"}')
     ('no such model', 'gone')
     """
+    try:
+        return _words(body)
+    except (ValueError, RecursionError):  # no JSON, or nested too deeply to be read
+        return body if isinstance(body, str) else ""
+
+
+def _words(body: Any) -> str:
     if isinstance(body, str):
-        try:
-            return server_text(json.loads(body)) if body.lstrip()[:1] in {"{", "["} else body
-        except ValueError:
-            return body
+        return server_text(json.loads(body)) if body.lstrip()[:1] in {"{", "["} else body
     if isinstance(body, Mapping):
         for name in ("error", "message", "detail"):
             if body.get(name):
-                return server_text(body[name])
+                return server_text(body[name]) + _of_another_server(body)
     return str(body)
+
+
+def _of_another_server(error: Mapping[str, Any]) -> str:
+    """Return what a gateway passes on: OpenRouter's own words are then just "Provider returned error"."""
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
+    return f": {server_text(raw)}" if raw else ""
 
 
 def _bounded(text: str) -> str:
@@ -132,10 +145,15 @@ def reported(reply: Mapping[str, Any]) -> ProviderError | None:
     error = reply.get("error")
     if not error:
         return None
-    code = error.get("code") if isinstance(error, Mapping) else None
-    status = code if isinstance(code, int) and code in range(400, 600) else None
+    status = _status(error.get("code")) if isinstance(error, Mapping) else None
     if status is not None:
         return refused(status, error)
     return ProviderError(
         f"the model server reported a failure: {_bounded(server_text(error))}", transient=False
     )
+
+
+def _status(code: Any) -> int | None:
+    """Return the status that an error's code is, which some gateways write as a string; other codes are words."""
+    number = int(code) if isinstance(code, str) and _STATUS.fullmatch(code) else code
+    return number if isinstance(number, int) and number in range(400, 600) else None

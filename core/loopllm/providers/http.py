@@ -65,13 +65,19 @@ class HttpClient:
         self._remedy = remedy
         self._headers = headers
         self._local = local
-        self._lock = threading.Lock()
         self._forget()
 
     def _forget(self) -> None:
-        self._pid = os.getpid()
+        self._lock = threading.Lock()
         self._sync: dict[bool, tuple[httpx.Client, weakref.finalize[Any, Any]]] = {}
         self._keepers: dict[asyncio.AbstractEventLoop, tuple[_Keeper, httpx.AsyncClient]] = {}
+        self._pid = os.getpid()
+
+    def _alone(self) -> threading.Lock:
+        """Return what keeps other threads out; in a forked child a new one, since a thread left behind may hold it."""
+        if self._pid != os.getpid():  # the sockets belong to the parent of this fork, too
+            self._forget()
+        return self._lock
 
     # -- clients ---------------------------------------------------------------------------------------------
 
@@ -88,9 +94,7 @@ class HttpClient:
         }
 
     def _client(self, url: str) -> httpx.Client:
-        with self._lock:
-            if self._pid != os.getpid():  # the sockets belong to the parent of this fork
-                self._forget()
+        with self._alone():
             encrypted = _is_encrypted(url)
             if encrypted not in self._sync:
                 client: httpx.Client = self._httpx.Client(**self._options(url))
@@ -101,8 +105,7 @@ class HttpClient:
         import asyncio  # noqa: PLC0415 - `import loopllm` must not load asyncio
 
         loop = asyncio.get_running_loop()
-        if self._pid != os.getpid():
-            self._forget()
+        self._alone()
         known = self._keepers.get(loop)
         if known is not None:
             return known[1]
@@ -116,7 +119,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close every connection; the next call opens new ones."""
-        with self._lock:
+        with self._alone():
             clients, self._sync = self._sync, {}
         self._keepers.clear()  # each keeper is finalised on its own loop, which closes its client there
         for _, close in clients.values():
@@ -238,9 +241,10 @@ class HttpClient:
     def _refusal(self, response: httpx.Response, beginning: bytes) -> ProviderError:
         words = beginning.decode("utf-8", errors="replace") or response.reason_phrase
         wait = retry_after_seconds(response.headers, datetime.now(UTC))
-        return refused(response.status_code, words, retry_after=wait, secrets=self._secrets())
+        return refused(response.status_code, words, retry_after=wait, secrets=self.secrets())
 
-    def _secrets(self) -> list[str]:
+    def secrets(self) -> list[str]:
+        """Return what is sent with every request and must never be shown."""
         values = [value for name, value in self._headers().items() if name.lower() != "user-agent"]
         return values + [value.partition(" ")[2] for value in values]
 

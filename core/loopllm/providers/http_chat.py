@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from loopllm.errors import MisuseError
+from loopllm.errors import MisuseError, ProviderError
 from loopllm.providers.base import Completion, CompletionChunk, TextPrompt
+from loopllm.providers.failures import without_secrets
 from loopllm.providers.http import HttpClient
 from loopllm.providers.prompts import as_messages
+
+ReadT = TypeVar("ReadT")
+ArgTs = TypeVarTuple("ArgTs")
 
 
 class StreamReader(Protocol):
@@ -74,6 +78,7 @@ class HttpChatProvider(ABC):
         self._base_url = base_url.rstrip("/")
         self._api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._headers = {key: SecretStr(value) for key, value in (headers or {}).items()}
+        self._sent(self._api_key)  # refuses what no header can carry
         self._dropped: tuple[str, ...] = ()
         self._http = self._connections()
 
@@ -137,7 +142,8 @@ class HttpChatProvider(ABC):
         started = time.perf_counter()
         body = self._request(prompt, model, stream=False)
         left = self._prepare(timeout)
-        return _timed(self._reply(self._http.post(self._url(), body, left)), started)
+        reply = self._discreetly(self._reply, self._http.post(self._url(), body, left))
+        return _timed(reply, started)
 
     async def acomplete(
         self, prompt: TextPrompt, model: str | None = None, *, timeout: float | None = None
@@ -146,7 +152,8 @@ class HttpChatProvider(ABC):
         started = time.perf_counter()
         body = self._request(prompt, model, stream=False)
         left = await self._aprepare(timeout)
-        return _timed(self._reply(await self._http.apost(self._url(), body, left)), started)
+        reply = self._discreetly(self._reply, await self._http.apost(self._url(), body, left))
+        return _timed(reply, started)
 
     def stream(
         self, prompt: TextPrompt, model: str | None = None, *, timeout: float | None = None
@@ -162,11 +169,11 @@ class HttpChatProvider(ABC):
         reader = self._reader()
         with closing(self._http.lines(self._url(), body, left)) as lines:
             for line in lines:
-                if text := reader.feed(line):
+                if text := self._discreetly(reader.feed, line):
                     yield CompletionChunk(text)
                 if reader.done:
                     break
-        yield reader.last()
+        yield self._discreetly(reader.last)
 
     async def astream(
         self, prompt: TextPrompt, model: str | None = None, *, timeout: float | None = None
@@ -177,11 +184,20 @@ class HttpChatProvider(ABC):
         reader = self._reader()
         async with aclosing(self._http.alines(self._url(), body, left)) as lines:
             async for line in lines:
-                if text := reader.feed(line):
+                if text := self._discreetly(reader.feed, line):
                     yield CompletionChunk(text)
                 if reader.done:
                     break
-        yield reader.last()
+        yield self._discreetly(reader.last)
+
+    def _discreetly(self, read: Callable[[*ArgTs], ReadT], *said: *ArgTs) -> ReadT:
+        """Read what a server said; a failure it reports in a reply of status 200 must not repeat our secrets."""
+        try:
+            return read(*said)
+        except ProviderError as error:
+            del said
+            error.args = (without_secrets(str(error), self._http.secrets()),)
+            raise error.with_traceback(None)  # noqa: B904  the same error, without the frames that hold what was said
 
     def _request(self, prompt: TextPrompt, model: str | None, *, stream: bool) -> dict[str, Any]:
         chosen = model or self.model
@@ -204,8 +220,11 @@ class HttpChatProvider(ABC):
             raise MisuseError(
                 f"a pickle carries no {' and no '.join(missing)}: build a new {type(self).__name__} here"
             )
-        sent = {name: value.get_secret_value() for name, value in self._headers.items()}
-        return ({"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}) | sent
+        return self._sent(key)
+
+    def _sent(self, key: SecretStr | None) -> dict[str, str]:
+        sent = {name: _sendable(f"headers[{name!r}]", value) for name, value in self._headers.items()}
+        return ({"Authorization": f"Bearer {_sendable('the API key', key)}"} if key else {}) | sent
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the key, the headers and the connections."""
@@ -265,10 +284,30 @@ class HttpChatProvider(ABC):
 def _require_address(base_url: str) -> None:
     if not base_url.startswith(("http://", "https://")):
         raise MisuseError(f"base_url must start with http:// or https://, got {base_url!r}")
-    if "@" in urlsplit(base_url).netloc:  # an address is shown in reprs and errors
+    try:
+        place = urlsplit(base_url).netloc
+    except ValueError as error:
+        raise MisuseError(f"base_url is no address: {error}") from error
+    if "@" in place:  # an address is shown in reprs and errors
         raise MisuseError(
             "base_url holds a password; pass it as headers={'Authorization': 'Basic ...'} instead"
         )
+
+
+def _sendable(field: str, secret: SecretStr) -> str:
+    """Return a secret that a header can carry; the HTTP client would show any other in its error."""
+    if not isinstance(secret.get_secret_value(), str):
+        raise MisuseError(f"{field} must be a string")
+    if not _is_sendable(secret.get_secret_value()):
+        raise MisuseError(
+            f"{field} holds a line break, a blank at an end or a letter beyond ASCII, which no header can carry; "
+            "perhaps it was read from a file: strip() it"
+        )
+    return secret.get_secret_value()
+
+
+def _is_sendable(value: str) -> bool:
+    return value.isascii() and value.replace("\t", " ").isprintable() and value == value.strip()
 
 
 def _timed(reply: Completion[str], started: float) -> Completion[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from loopllm.errors import MisuseError, ProviderError
 from loopllm.providers.base import Completion, CompletionChunk
@@ -13,7 +13,8 @@ from loopllm.providers.failures import reported
 from loopllm.providers.http import decoded
 from loopllm.providers.http_chat import HttpChatProvider, StreamReader
 from loopllm.providers.prompts import content_text
-from loopllm.results import UNKNOWN_USAGE, Usage
+from loopllm.providers.usage import usage_of
+from loopllm.results import UNKNOWN_USAGE
 
 DEFAULT_PORT = 11434
 
@@ -82,14 +83,28 @@ def address_of(host: str) -> str:
 
     >>> address_of("box"), address_of("0.0.0.0:8000"), address_of("https://box"), address_of(":8000")
     ('http://box:11434', 'http://127.0.0.1:8000', 'https://box', 'http://localhost:8000')
+
+    Raises:
+        MisuseError: It is no address.
     """
     if host.startswith(("http://", "https://")):
         return host
-    parts = urlsplit(f"//{host}")
+    parts, port = _split(host)
     anywhere = parts.hostname == "0.0.0.0"  # noqa: S104 - where the server listens, not where we do
     name = "127.0.0.1" if anywhere else parts.hostname or "localhost"
     name = f"[{name}]" if ":" in name else name
-    return f"http://{name}:{parts.port or DEFAULT_PORT}{parts.path}"
+    return f"http://{name}:{port or DEFAULT_PORT}{parts.path}"
+
+
+def _split(host: str) -> tuple[SplitResult, int | None]:
+    try:
+        parts = urlsplit(f"//{host}")
+        port = parts.port
+    except ValueError as error:
+        raise MisuseError(
+            f"OLLAMA_HOST is no address ({error}); write host:port, an IPv6 address in brackets: [::1]:{DEFAULT_PORT}"
+        ) from error
+    return parts, port
 
 
 def native_message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +119,8 @@ def native_message(message: Mapping[str, Any]) -> dict[str, Any]:
     content = message.get("content")
     if not isinstance(content, list):
         return dict(message)
-    images = [_base64(part) for part in content if part.get("type") == "image_url"]
+    parts = [part for part in content if isinstance(part, Mapping)]  # others are plain strings
+    images = [_base64(part) for part in parts if part.get("type") == "image_url"]
     return {**message, "content": content_text(content), **({"images": images} if images else {})}
 
 
@@ -134,7 +150,7 @@ def read_reply(reply: Mapping[str, Any]) -> Completion[str]:
         raise ProviderError(
             "the reply holds no message; check that base_url is the address of an Ollama server"
         )
-    usage = Usage(reply.get("prompt_eval_count"), reply.get("eval_count"))
+    usage = usage_of(reply.get("prompt_eval_count"), reply.get("eval_count"))
     return Completion(
         content_text(message.get("content")), reply.get("model"), usage, reply.get("done_reason")
     )

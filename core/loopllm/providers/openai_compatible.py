@@ -15,6 +15,7 @@ from loopllm.providers.framing import EventDecoder
 from loopllm.providers.http import decoded
 from loopllm.providers.http_chat import HttpChatProvider, StreamReader
 from loopllm.providers.prompts import content_text
+from loopllm.providers.usage import usage_of
 from loopllm.results import UNKNOWN_USAGE, Usage
 
 
@@ -93,10 +94,10 @@ def read_reply(reply: Mapping[str, Any]) -> Completion[str]:
     Raises:
         ProviderError: It reports a failure, or holds no message.
     """
-    failure = reported(reply)
+    choice = _first_choice(reply)
+    failure = reported(reply) or reported(choice)
     if failure is not None:
         raise failure
-    choice = _first_choice(reply)
     message = choice.get("message")
     if not isinstance(message, Mapping):
         raise ProviderError(
@@ -117,14 +118,14 @@ def _first_choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def read_usage(usage: Any) -> Usage:
-    """Read a `usage` object; what the server does not say stays None.
+    """Read a `usage` object; what the server does not say, or not as a number, stays None.
 
     >>> read_usage({"prompt_tokens": 7, "completion_tokens": 2, "cost": 0.0001})
     Usage(prompt_tokens=7, completion_tokens=2, cost=0.0001)
     """
     if not isinstance(usage, Mapping):
         return UNKNOWN_USAGE
-    return Usage(usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("cost"))
+    return usage_of(usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("cost"))
 
 
 class OpenAIStream:
@@ -147,7 +148,7 @@ class OpenAIStream:
             self.done = True
             return ""
         chunk = decoded(data)
-        failure = reported(chunk)
+        failure = reported(chunk) or reported(_first_choice(chunk))
         if failure is not None:
             raise failure
         return self._note(chunk)

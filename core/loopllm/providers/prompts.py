@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loopllm.errors import MisuseError
+from loopllm.errors import MisuseError, ProviderError
 from loopllm.providers.base import TextPrompt
 
 
@@ -31,7 +31,18 @@ def content_text(content: Any) -> str:
 
     >>> content_text([{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}])
     'ab'
+
+    Raises:
+        ProviderError: It is something else.
     """
     if content is None or isinstance(content, str):
         return content or ""
-    return "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
+    if not isinstance(content, list):
+        raise ProviderError(f"the message's content is neither text nor a list of parts, but {content!r:.80}")
+    return "".join(_text_of(part) for part in content)
+
+
+def _text_of(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    return str(part.get("text") or "") if isinstance(part, Mapping) else ""

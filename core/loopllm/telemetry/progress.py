@@ -28,9 +28,11 @@ class ProgressLine:
     def __init__(self, console: Console | None = None) -> None:
         try:
             from rich.console import Console as RichConsole  # noqa: PLC0415 - rich is an extra
+            from rich.markup import escape  # noqa: PLC0415 - same
         except ImportError as error:
             raise MissingExtraError("cli", "rich") from error
         self._status = (console or RichConsole(stderr=True)).status("waiting for the model")
+        self._escape = escape
         self._best: float | None = None
 
     def __enter__(self) -> Self:
@@ -49,13 +51,16 @@ class ProgressLine:
         match event:
             case RoundStarted(iteration, action):
                 best = "" if self._best is None else f", best so far {self._best:.2f}"
-                self._status.update(f"call {iteration} ({action}){best}")
+                self._show(f"call {iteration} ({action}){best}")
             case DraftScored(_, best_score) | DraftJudgedAgain(_, best_score):
                 self._best = best_score
             case Retrying(iteration, seconds, reason):
-                self._status.update(f"call {iteration} failed ({reason}), again in {seconds:.1f} s")
+                self._show(f"call {iteration} failed ({reason}), again in {seconds:.1f} s")
             case Finished(result):
                 self._best = None
-                self._status.update(f"done: {result.metrics.exit_reason.condition}")
+                self._show(f"done: {result.metrics.exit_reason.condition}")
             case _:
                 return
+
+    def _show(self, text: str) -> None:
+        self._status.update(self._escape(text))  # a server's words are never markup: they may hold [brackets]

@@ -59,7 +59,7 @@ def test_a_waiting_time_is_read_from_the_response() -> None:
     assert retry_after(ValueError(), now=0.0) is None
 
 
-@pytest.mark.parametrize("value", ["soon", "", "nan-ish"])
+@pytest.mark.parametrize("value", ["soon", "", "nan-ish", "Thu, 01 Jan 99999999999 00:00:00 GMT"])
 def test_a_waiting_time_that_cannot_be_read_is_none(value: str) -> None:
     assert parse_retry_after(value, now=0.0) is None
 

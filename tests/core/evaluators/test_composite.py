@@ -24,6 +24,12 @@ def test_the_score_is_the_weighted_mean() -> None:
     assert CompositeEvaluator([saying(1.0), saying(0.5)], weights=[3, 1]).evaluate("x").score == 0.875
 
 
+@pytest.mark.parametrize("score", [0.35, 0.49, 0.7, 0.95])
+def test_children_that_agree_on_a_score_give_that_score(score: float) -> None:
+    for number in range(1, 8):
+        assert CompositeEvaluator([saying(score)] * number).evaluate("x").score == score
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1e6)), min_size=1).filter(
         lambda pairs: sum(w for _, w in pairs) > 0

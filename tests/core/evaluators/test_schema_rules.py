@@ -232,3 +232,59 @@ def test_it_pickles_with_its_schema_and_shows_it_in_short() -> None:
     copy = pickle.loads(pickle.dumps(EVALUATOR))
     assert copy.evaluate("{}") == EVALUATOR.evaluate("{}")
     assert len(repr(EVALUATOR)) < 300
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "fits"),
+    [
+        ("19.99", 0.01, True),
+        ("0.3", 0.1, True),
+        ("19.995", 0.01, False),
+        ("1e300", 0.01, True),
+        ("7", 2, False),
+        ("-6", 2, True),
+        ("12345678901234567890123", 7, False),
+    ],
+)
+def test_a_multiple_is_one_by_the_digits_that_are_written(number: str, step: float, fits: bool) -> None:
+    evaluator = JSONSchemaEvaluator(schema={"properties": {"price": {"type": "number", "multipleOf": step}}})
+    result = evaluator.evaluate(f'{{"price": {number}}}')
+    assert result.passed is fits
+    assert fits or f"price: must be a multiple of {step}" in result.deficiencies[0]
+
+
+@pytest.mark.parametrize(
+    ("items", "unique"),
+    [
+        ("[1, 1.0]", False),
+        ("[1, true, 0, false, null]", True),
+        ('["1", 1, [1], {"1": 1}]', True),
+        ('[{"a": 1, "b": [2]}, {"b": [2.0], "a": 1}]', False),
+        ("[[], {}]", True),
+        ('[{"a": 1}, {"a": true}]', True),
+    ],
+)
+def test_items_are_the_same_when_their_json_is(items: str, unique: bool) -> None:
+    evaluator = JSONSchemaEvaluator(schema={"uniqueItems": True})
+    assert evaluator.evaluate(items).passed is unique
+
+
+def test_whether_thousands_of_objects_are_unique_takes_no_time(within: Any) -> None:
+    evaluator = JSONSchemaEvaluator(schema={"uniqueItems": True})
+    text = json.dumps([{"a": number} for number in range(4_000)])
+    for attempt in within(1.0):
+        with attempt:
+            assert evaluator.evaluate(text).passed
+
+
+@pytest.mark.parametrize(
+    ("schema", "output"),
+    [
+        ({"enum": list(range(5_000))}, '"x"'),
+        ({"additionalProperties": False}, json.dumps({"name" * 5_000: 1})),
+    ],
+)
+def test_a_deficiency_does_not_fill_the_next_prompt(schema: dict[str, Any], output: str) -> None:
+    (sentence,) = JSONSchemaEvaluator(schema=schema).evaluate(output).deficiencies
+    assert len(sentence) < 1_010
+    assert sentence.endswith(" ...")

@@ -5,12 +5,13 @@ import subprocess
 import sys
 import threading
 import weakref
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from loopllm.errors import CallTimeoutError, MisuseError
+from loopllm.errors import CallTimeoutError, MisuseError, ProviderError
 from loopllm.providers.adapt import CallableProvider, as_provider, normalise
 from loopllm.providers.base import Completion, Provider
 from loopllm.providers.mock import MockLLMProvider
@@ -171,15 +172,27 @@ def test_usage_is_found_under_every_common_name() -> None:
     assert normalise("a").usage == Usage()
 
 
+def test_usage_that_is_no_number_is_unknown_and_money_of_any_kind_adds_up() -> None:
+    told = {"prompt_tokens": "12", "completion_tokens": -1, "cost": Decimal("0.25")}
+    usage = normalise({"content": "a", "usage": told}).usage
+    assert usage + usage == Usage(24, None, 0.5)
+
+
 @pytest.mark.parametrize("wrong", [None, 3, "text", MockLLMProvider])
 def test_what_cannot_answer_is_refused(wrong: Any) -> None:
     with pytest.raises(MisuseError, match=r"provider|instance"):
         as_provider(wrong)
 
 
-def test_a_function_that_returns_nothing_is_told_so() -> None:
-    with pytest.raises(MisuseError, match="NoneType"):
-        as_provider(lambda prompt: None).complete("hi")
+@pytest.mark.parametrize("nothing", [None, {"content": None}, SimpleNamespace(content=None)])
+def test_a_reply_without_a_text_is_a_failure_of_the_model_that_says_what_may_be_wrong(nothing: Any) -> None:
+    with pytest.raises(ProviderError, match="refused or called a tool, or the function lacks a `return`"):
+        as_provider(lambda prompt: nothing).complete("hi")
+
+
+def test_a_function_that_returns_no_text_is_told_so() -> None:
+    with pytest.raises(MisuseError, match="returned int; return a str"):
+        as_provider(lambda prompt: 3).complete("hi")
 
 
 def test_framework_models_are_recognised_by_their_bases(monkeypatch: pytest.MonkeyPatch) -> None:

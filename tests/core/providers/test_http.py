@@ -1,11 +1,15 @@
 """A loop over real HTTP: busy servers, dead servers, slow servers, and what the calls cost."""
 
 import asyncio
+import os
+import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from loopllm import LoopConfig, LoopedLLM, ProviderError
+from loopllm.providers.http import HttpClient
 from loopllm.providers.openai_compatible import OpenAICompatibleProvider
 from loopllm.results import Usage
 
@@ -86,6 +90,17 @@ async def test_tokens_and_money_of_all_calls_are_summed_and_budgets_kept(server:
         assert (result.metrics.usage.cost, result.metrics.exit_reason.condition) == (0.5, "cost_budget")
 
 
+@pytest.mark.parametrize("odd", ["many", float("nan"), float("inf"), -1, {"all": 7}, [7], True])
+async def test_a_server_that_tells_no_number_of_tokens_costs_no_draft_and_counts_as_unknown(
+    server: Any, odd: Any
+) -> None:
+    body = reply("0.1") | {"usage": {"prompt_tokens": odd, "completion_tokens": "2", "cost": odd}}
+    for result in await refined_both_ways(server, (200, body, {}), max_iterations=3, token_budget=1_000):
+        assert (result.output, result.metrics.usage) == ("0.1", Usage(None, 6, None))
+    for result in await refined_both_ways(server, (200, body, {}), cost_budget=1.0):
+        assert "did not report usage" in result.metrics.exit_reason.message
+
+
 async def test_a_limit_of_50_ms_ends_a_run_on_a_server_that_never_answers(server: Any, within: Any) -> None:
     server.sleep()
     loop = loop_over(server, timeout_ms=50)
@@ -106,3 +121,29 @@ async def test_many_awaited_runs_share_the_connections_of_one_provider(server: A
         await loop.abatch(["a", "b", "c", "d"], by_number, max_concurrency=2)
     assert len(server.requests) == 12
     assert len(server.connections) <= 2
+
+
+def test_a_child_forked_while_another_thread_connects_makes_calls_of_its_own(server: Any) -> None:
+    server.reply({"answer": 42})
+    connecting, may_go_on, parent = threading.Event(), threading.Event(), os.getpid()
+
+    def headers() -> dict[str, str]:
+        if os.getpid() == parent:
+            connecting.set()
+            may_go_on.wait(30)
+        return {}
+
+    client = HttpClient(headers, extra="openrouter", remedy="start it")
+    thread = threading.Thread(target=client.post, args=(server.url, {}))
+    thread.start()
+    assert connecting.wait(30)
+    child = os.fork()
+    if child == 0:
+        answer = 1
+        with suppress(Exception):  # a child must never go on with the tests
+            answer = client.post(server.url, {}, timeout=10)["answer"]
+        os._exit(answer)
+    may_go_on.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    client.close()

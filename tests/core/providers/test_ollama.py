@@ -81,8 +81,24 @@ def test_images_go_beside_the_text(server: Any) -> None:
         OllamaProvider(server.url, "llava").complete(prompt)
 
 
+def test_parts_of_a_prompt_may_be_plain_strings(server: Any) -> None:
+    server.reply({"message": {"content": "ok"}, **LAST})
+    with OllamaProvider(server.url, "m") as provider:
+        provider.complete([{"role": "user", "content": ["one ", {"type": "text", "text": "two"}]}])
+    assert server.requests[0][2]["messages"] == [{"role": "user", "content": "one two"}]
+
+
 def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "box:8000")
     assert OllamaProvider().base_url == "http://box:8000"
     monkeypatch.delenv("OLLAMA_HOST")
     assert OllamaProvider().base_url == "http://localhost:11434"
+
+
+@pytest.mark.parametrize("host", ["box:soon", "::1", "box:99999", "[::1"])
+def test_an_address_of_the_environment_that_is_none_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    with pytest.raises(MisuseError, match=r"OLLAMA_HOST is no address .*host:port"):
+        OllamaProvider()

@@ -1,5 +1,6 @@
 import asyncio
 import copy
+import json
 import logging
 import pickle
 import socket
@@ -166,7 +167,7 @@ async def test_retry_after_is_read_as_seconds_and_as_a_date(server: Any) -> None
         assert 50 < error.retry_after <= 60
 
 
-@pytest.mark.parametrize("nonsense", ["soon", "nan", "-3", "inf"])
+@pytest.mark.parametrize("nonsense", ["soon", "nan", "-3", "inf", "Thu, 01 Jan 99999999999 00:00:00 GMT"])
 def test_a_senseless_retry_after_is_left_out(server: Any, nonsense: Any) -> None:
     server.reply({}, 429, retry_after=nonsense)
     with provider_of(server) as provider, pytest.raises(ProviderError) as caught:
@@ -341,6 +342,91 @@ def test_no_secret_is_in_repr_state_pickle_log_or_error(
     provider.close()
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_no_secret_is_in_a_failure_that_comes_with_status_200(server: Any, is_stream: bool) -> None:
+    failure = {"error": {"code": 401, "message": f"no such key: Bearer {KEY}"}}
+    if is_stream:
+        server.pieces(b"data: " + json.dumps(failure).encode() + b"\n\n")
+    else:
+        server.reply(failure)
+    with provider_of(server) as provider, pytest.raises(ProviderError, match="no such key") as caught:
+        list(provider.stream("hi")) if is_stream else provider.complete("hi")
+    texts = [str(caught.value), repr(caught.value), repr(pickle.dumps(caught.value))]
+    for text in texts if is_stream else [*texts, traceback_with_variables(caught.value)]:
+        assert KEY not in text
+    assert caught.value.status == 401
+
+
+@pytest.mark.parametrize("flaw", ["\n", "\r\nX-More: 1", " ", "é"])
+def test_a_secret_that_no_header_can_carry_is_refused_by_name_and_not_shown(
+    server: Any, monkeypatch: pytest.MonkeyPatch, flaw: str
+) -> None:
+    with pytest.raises(MisuseError, match=r"the API key .*strip\(\)") as key:
+        OpenAICompatibleProvider(server.url, KEY + flaw, "m")
+    with pytest.raises(MisuseError, match=r"headers\['X-Token'\] .*strip\(\)") as header:
+        OpenAICompatibleProvider(server.url, model="m", headers={"X-Token": KEY + flaw})
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY + flaw)
+    provider = OpenAICompatibleProvider(model="m")
+    with pytest.raises(MisuseError, match="the API key") as environment:
+        provider.complete("hi")
+    assert KEY not in str(key.value) + str(header.value) + traceback_with_variables(environment.value)
+    assert server.requests == []
+
+
+def test_a_header_that_is_no_string_is_refused_by_name() -> None:
+    with pytest.raises(MisuseError, match=r"headers\['X-Version'\] must be a string"):
+        OpenAICompatibleProvider("http://127.0.0.1:9", model="m", headers={"X-Version": 2})  # type: ignore[dict-item]  # the point
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"error":' * 3_000 + b"1" + b"}" * 3_000])
+def test_a_failure_nested_too_deeply_to_be_read_is_told_with_its_status(server: Any, body: bytes) -> None:
+    server.reply(body, 503)
+    with provider_of(server) as provider, pytest.raises(ProviderError, match="answered 503") as caught:
+        provider.complete("hi")
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize("code", [502, "502"])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_failure_inside_a_choice_is_raised_and_never_taken_for_an_answer(
+    server: Any, code: Any, is_stream: bool
+) -> None:
+    failure = {"code": code, "message": "upstream is down"}
+    said = {"content": "Half an ans"}
+    choice = {"message": said, "delta": said, "finish_reason": "error", "error": failure}
+    if is_stream:
+        server.pieces(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+    else:
+        server.reply({"choices": [choice]})
+    with provider_of(server) as provider, pytest.raises(ProviderError, match="upstream is down") as caught:
+        list(provider.stream("hi")) if is_stream else provider.complete("hi")
+    assert (caught.value.status, caught.value.transient) == (502, True)
+
+
+def test_what_a_gateway_passes_on_is_told_too(server: Any) -> None:
+    upstream = {"raw": '{"error": {"message": "the model is overloaded"}}', "provider_name": "them"}
+    server.reply({"error": {"code": 429, "message": "Provider returned error", "metadata": upstream}}, 429)
+    with provider_of(server) as provider, pytest.raises(ProviderError) as caught:
+        provider.complete("hi")
+    assert "Provider returned error: the model is overloaded" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [42, True, {"answer": "Hello."}])
+def test_a_content_that_is_no_text_is_refused_and_never_taken_for_an_empty_answer(
+    server: Any, content: Any
+) -> None:
+    server.reply({"choices": [{"message": {"content": content}}]})
+    with provider_of(server) as provider, pytest.raises(ProviderError, match="neither text nor a list"):
+        provider.complete("hi")
+
+
+def test_parts_of_a_content_may_be_plain_strings(server: Any) -> None:
+    server.reply({"choices": [{"message": {"content": ["Hel", {"type": "text", "text": "lo."}, None]}}]})
+    with provider_of(server) as provider:
+        assert provider.complete("hi").content == "Hello."
+
+
 def test_an_unpickled_provider_says_that_its_key_stayed_behind(server: Any) -> None:
     provider = provider_of(server)
     with pytest.raises(MisuseError, match="api_key"):
@@ -381,6 +467,8 @@ def test_misuse_is_refused_before_anything_is_sent(server: Any, monkeypatch: pyt
         OpenAICompatibleProvider()
     with pytest.raises(MisuseError, match="http://"):
         OpenAICompatibleProvider("localhost:8000")
+    with pytest.raises(MisuseError, match="base_url is no address"):
+        OpenAICompatibleProvider("http://[::1")
     with pytest.raises(MisuseError, match="name the model"):
         OpenAICompatibleProvider(server.url).complete("hi")
     for prompt in ([], [{"content": "no role"}], ["text"]):

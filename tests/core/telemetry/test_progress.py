@@ -5,6 +5,7 @@ import io
 from rich.console import Console
 
 from loopllm import LoopedLLM
+from loopllm.events import Retrying
 from loopllm.providers.mock import MockLLMProvider
 from loopllm.telemetry.progress import ProgressLine
 
@@ -34,3 +35,12 @@ def test_the_line_names_the_call_and_the_best_score_so_far() -> None:
         loop = LoopedLLM(MockLLMProvider(responses=["0.4", "0.9"]), observers=[line])
         loop.refine("task", by_number)
     assert line.shown == ["call 1 (first)", "call 2 (last), best so far 0.40", "done: quality_threshold"]
+
+
+def test_brackets_in_what_a_server_said_are_shown_as_they_are() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, width=100)
+    with ProgressLine(console) as line:
+        line.on_event(Retrying(1, 2.0, "POST [/v1/chat] with key [secret] failed"))
+        console.print(line._status.renderable)
+    assert "call 1 failed (POST [/v1/chat] with key [secret] failed), again in 2.0 s" in screen.getvalue()
