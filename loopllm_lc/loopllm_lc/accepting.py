@@ -27,9 +27,17 @@ def settled(result: Result, handoff: Handoff) -> Result:
     draft = handoff.draft
     if draft is None:
         return result
-    number = len(result.iterations) + 1
-    record = IterationRecord(
-        number, handoff.prompt, draft, None, passed=False, error=handoff.why, usage=usage_of(draft.message)
+    rounds, usage = result.iterations, usage_of(draft.message)
+    # The engine may have it in its books, as the draft that the run was cancelled with.
+    is_booked = bool(rounds) and rounds[-1].output is draft
+    judged = rounds[:-1] if is_booked else rounds
+    number = len(judged) + 1
+    record = (
+        replace(rounds[-1], error=handoff.why)
+        if is_booked
+        else IterationRecord(
+            number, handoff.prompt, draft, None, passed=False, error=handoff.why, usage=usage
+        )
     )
     metrics = replace(
         result.metrics,
@@ -37,9 +45,9 @@ def settled(result: Result, handoff: Handoff) -> Result:
         best_iteration=number,
         converged=False,
         exit_reason=ExitReason(handoff.reason, handoff.why),
-        usage=result.metrics.usage + record.usage,
+        usage=result.metrics.usage if is_booked else result.metrics.usage + usage,
     )
-    return RefinementResult(draft, metrics, (*result.iterations, record))
+    return RefinementResult(draft, metrics, (*judged, record))
 
 
 def loop_facts(result: Result) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class AdaptiveStopper:
         """Return why the loop should end in this state, or None to go on.
 
         Raises:
-            MisuseError: The state has no scores under that key.
+            MisuseError: The state has no scores under that key, or something else among them.
         """
         scores = self._scores_in(state)
         if not scores:
@@ -104,4 +104,16 @@ class AdaptiveStopper:
             raise MisuseError(
                 f"the state has no {self.scores!r}: say where the scores are, AdaptiveStopper(scores=...)"
             )
-        return [float(score) for score in held[self.scores] or ()]
+        scores = held[self.scores] or ()
+        if not all(_is_score(score) for score in scores):
+            raise MisuseError(
+                f"the state's {self.scores!r} are numbers from 0 to 1, got {list(scores)}; leave out what has no score"
+            )
+        return [float(score) for score in scores]
+
+
+def _is_score(score: Any) -> bool:
+    try:
+        return 0.0 <= float(score) <= 1.0
+    except (TypeError, ValueError):
+        return False

@@ -8,6 +8,7 @@ Rule 3: where no model can be seen, the whole runnable is asked again, and its i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeGuard
@@ -24,6 +25,7 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBinding, RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.retry import RunnableRetry
+from pydantic import BaseModel
 
 Kind = Literal["chat", "text", "whole"]
 
@@ -99,6 +101,35 @@ def is_chosen_late(runnable: Any) -> bool:
     return type(runnable).__name__ == "_ConfigurableModel" and hasattr(type(runnable), "_model_params")
 
 
+def structure_in(runnable: Any) -> type[BaseModel] | None:
+    """Return the pydantic class that a model is asked for by its binding, as `with_structured_output` makes it."""
+    if isinstance(runnable, RunnableWithFallbacks):
+        return structure_in(runnable.runnable)
+    if not isinstance(runnable, RunnableBindingBase):
+        return None
+    asked_for = runnable.kwargs.get("response_format")
+    if isinstance(asked_for, type) and issubclass(asked_for, BaseModel):
+        return asked_for
+    return structure_in(runnable.bound)
+
+
+def answers_whole(runnable: Any) -> bool:
+    """Return True for what does not stream what it answers.
+
+    A graph streams its steps, a retry is none, and a client that reads a structure gives up at the first wrong letter.
+    """
+    return structure_in(runnable) is not None or any(_answers_whole(step) for step in _steps(runnable))
+
+
+def _answers_whole(step: Any) -> bool:
+    if isinstance(step, RunnableWithFallbacks):
+        return any(_answers_whole(each) for each in step.runnables)
+    if isinstance(step, RunnableBindingBase) and not isinstance(step, RunnableRetry):
+        return _answers_whole(step.bound)
+    graphs = sys.modules.get("langgraph.pregel.protocol")  # not loaded: there are none
+    return isinstance(step, RunnableRetry) or (graphs is not None and isinstance(step, graphs.PregelProtocol))
+
+
 def _unwrapped(runnable: Any) -> Any:
     if isinstance(runnable, RunnableBindingBase):
         return _unwrapped(runnable.bound)
@@ -127,11 +158,12 @@ def _rebound(
 ) -> Runnable[Any, Any]:
     """Return one step of a chain in the wrapping of the whole: its settings belong to each, its keywords to the first.
 
-    A parser reads one text as it did before, so it is not tried again.
+    A parser reads one text as it did before, so it is not tried again. The name and the id of a run are the whole's.
     """
     if isinstance(binding, RunnableRetry) and isinstance(step, BaseLLMOutputParser):
         return step
-    return binding.model_copy(update={"bound": step, **({"kwargs": {}} if index else {})})
+    config = {name: value for name, value in binding.config.items() if name not in {"run_name", "run_id"}}
+    return binding.model_copy(update={"bound": step, "config": config, **({"kwargs": {}} if index else {})})
 
 
 def _asked_in(step: Runnable[Any, Any]) -> Anatomy | None:

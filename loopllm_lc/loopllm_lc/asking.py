@@ -16,10 +16,17 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from loopllm.errors import LoopLLMError
 from loopllm.providers.base import Completion
 from loopllm.providers.deadline import call_within
-from loopllm_lc.anatomy import Anatomy
+from loopllm_lc.anatomy import Anatomy, answers_whole, structure_in
 from loopllm_lc.drafts import Draft
 from loopllm_lc.handoff import Handoff
-from loopllm_lc.replies import added_up, finish_reason_of, merge_chunks, whole, withheld_reply
+from loopllm_lc.replies import (
+    added_up,
+    finish_reason_of,
+    merge_chunks,
+    misshapen_reply,
+    whole,
+    withheld_reply,
+)
 from loopllm_lc.scope import Scope
 from loopllm_lc.usage import sum_usage, usage_of
 
@@ -35,7 +42,7 @@ class Asker:
         scope: The run that the calls belong to.
         model_id: The name under which learning is kept, or None.
         kwargs: The caller's keywords for the model, for example `stop`.
-        recording: Ask for streams and keep their pieces.
+        recording: Ask for streams and keep their pieces, where they are pieces of the answer.
 
     Attributes:
         iteration: The round that the next call belongs to.
@@ -63,7 +70,7 @@ class Asker:
         self._parts = parts
         self._scope = scope
         self._kwargs = dict(kwargs or {})
-        self._recording = recording
+        self._recording = recording and not answers_whole(parts.asked)
 
     def complete(
         self, prompt: Any, model: str | None = None, *, timeout: float | None = None
@@ -124,8 +131,9 @@ class Asker:
         return Draft(message, message)
 
     def _withheld(self, error: Exception) -> Draft:
-        """Return the draft that the model's client would not hand over, since it was cut off; or raise `error`."""
-        return Draft(None, self._replied(withheld_reply(error)).message, error)
+        """Return the draft that the model's client would not hand over: cut off, or misshapen; or raise `error`."""
+        reply = misshapen_reply(error, structure_in(self._parts.asked)) or withheld_reply(error)
+        return Draft(None, self._replied(reply).message, error)
 
     def _recorded(self, chunks: Sequence[Any]) -> Draft:
         if not chunks or not all(isinstance(chunk, AIMessageChunk) for chunk in chunks):

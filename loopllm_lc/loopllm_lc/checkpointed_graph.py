@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
 
 from langchain_core.messages import AnyMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
@@ -12,6 +12,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer
+from typing_extensions import TypedDict  # Python's own has no schema before 3.12
 
 from loopllm.config import LoopConfig
 from loopllm.errors import MisuseError
@@ -75,16 +76,21 @@ class WaitingGraph(Compiled):
 
     def stream(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
         """Run the graph. As of LangGraph's own graphs; `invoke` and the others come through here."""
-        return super().stream(input, config, **self._waiting(kwargs))
+        return super().stream(_anew(input), config, **self._waiting(kwargs))
 
     def astream(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
         """Run the graph without blocking the event loop. As `stream`."""
-        return super().astream(input, config, **self._waiting(kwargs))
+        return super().astream(_anew(input), config, **self._waiting(kwargs))
 
     def _waiting(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         if kwargs.get("durability") is None and isinstance(self.checkpointer, BaseCheckpointSaver):
             return {**kwargs, "durability": "sync"}
         return kwargs
+
+
+def _anew(given: Any) -> Any:
+    """Return an input that lets go of the run that a crash has left in its thread: something else is asked now."""
+    return {"loopllm_run": None, **given} if isinstance(given, Mapping) else given
 
 
 def loop_graph(
@@ -101,7 +107,8 @@ def loop_graph(
 
     Each draft and each verdict is a step of its own, and its checkpoint is written before the next one begins. So a
     graph whose process was killed, with a checkpointer that outlives it, goes on with `invoke(None, config)` and asks
-    for no draft a second time that it already had. Each round takes two steps of LangGraph's recursion limit.
+    for no draft a second time that it already had; an input begins anew. Each round takes two steps of LangGraph's
+    recursion limit.
 
     Args:
         bound: A chat model, or `prompt | model | parser`: then give `{"input": ...}` instead of `{"messages": [...]}`.
@@ -167,7 +174,7 @@ class _Nodes:
     async def adraft(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
         """Get one draft without blocking the event loop."""
         asker, judge, stretch = self._parts_of(config, state, UNTIL_DRAFTED, awaits=True)
-        run = stretch.run_of(state.get("loopllm_run"), await self._atask(state, config))
+        run = await stretch.arun_of(state.get("loopllm_run"), await self._atask(state, config))
         asker.iteration = run.current_iteration
         return await self._atold(run, await stretch.ago(run), asker, judge)
 
@@ -180,7 +187,7 @@ class _Nodes:
     async def aevaluate(self, state: LoopGraphState, config: RunnableConfig) -> Mapping[str, Any]:
         """Score the draft without blocking the event loop."""
         asker, judge, stretch = self._parts_of(config, state, UNTIL_JUDGED, awaits=True)
-        run = stretch.run_of(state.get("loopllm_run"), None)
+        run = await stretch.arun_of(state.get("loopllm_run"), None)
         return await self._atold(run, await stretch.ago(run), asker, judge)
 
     def _parts_of(
@@ -194,7 +201,8 @@ class _Nodes:
         judge.tail = self._parts.tail
         # With an evaluator of the caller's it is that one's affair where both are called.
         judge.waits = judge.waits or (self._settings.evaluator is None and judge.tail is not None)
-        return asker, judge, Stretch(self._settings, asker, judge, Progress(scope), until)
+        progress = Progress(scope)
+        return asker, judge, Stretch(self._settings, asker, judge, progress, until, tells_end=False)
 
     def _task(self, state: LoopGraphState, config: RunnableConfig) -> list[BaseMessage] | None:
         if state.get("loopllm_run") is not None:

@@ -59,18 +59,31 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
             )
         self._evaluator = bind_evaluator(evaluator, has_parser=False)
 
+    def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Let go of the run that a crash has left in its thread: only `invoke(None)` goes on with it."""
+        del runtime
+        return None if _run_in(state) is None else {"loopllm_run": None}
+
+    async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """As `before_agent`."""
+        return self.before_agent(state, runtime)
+
     def wrap_model_call(self, request: Request, handler: Callable[[Request], Response]) -> Response:
         """Ask for the next draft, blocking."""
+        data = _run_in(request.state)
+        run = None if data is None else self._stretch(awaits=False).run_of(data, None)
         with set_config_context(_hidden()) as inside:
-            return inside.run(handler, self._next_request(request))
+            return inside.run(handler, _next_request(request, run))
 
     async def awrap_model_call(
         self, request: Request, handler: Callable[[Request], Awaitable[Response]]
     ) -> Response:
         """Ask for the next draft without blocking the event loop."""
+        data = _run_in(request.state)
+        run = None if data is None else await self._stretch(awaits=True).arun_of(data, None)
 
         async def ask() -> Response:
-            return await handler(self._next_request(request))
+            return await handler(_next_request(request, run))
 
         with set_config_context(_hidden()) as inside:
             return await asyncio.create_task(ask(), context=inside)
@@ -79,26 +92,21 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """Score the draft, blocking, and go back to the model or on."""
         del runtime
+        data, stretch = _run_in(state), self._stretch(awaits=False)
         if not _is_draft(state):
-            return self._handed_over(state)
-        stretch = self._stretch(awaits=False)
-        run = self._replied(stretch, state)
+            return _handed_over(state, None if data is None else stretch.run_of(data, None))
+        run = _replied(stretch.run_of(data, list(state["messages"][:-1])), state)
         return _update(state, run, stretch.go(run))
 
     @hook_config(can_jump_to=["model"])
     async def aafter_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """Score the draft without blocking the event loop, and go back to the model or on."""
         del runtime
+        data, stretch = _run_in(state), self._stretch(awaits=True)
         if not _is_draft(state):
-            return self._handed_over(state)
-        stretch = self._stretch(awaits=True)
-        run = self._replied(stretch, state)
+            return _handed_over(state, None if data is None else await stretch.arun_of(data, None))
+        run = _replied(await stretch.arun_of(data, list(state["messages"][:-1])), state)
         return _update(state, run, await stretch.ago(run))
-
-    def _next_request(self, request: Request) -> Request:
-        data = _state_of(request.state).get("loopllm_run")
-        step = None if data is None else self._stretch(awaits=False).run_of(data, None).next_step()
-        return request.override(messages=step.prompt) if isinstance(step, CallModel) else request
 
     def _stretch(self, *, awaits: bool) -> Stretch:
         config = ensure_config()
@@ -107,22 +115,26 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
         judge = Judge(self._evaluator, scope, asker, None)
         return Stretch(self.settings, asker, judge, Progress(scope), UNTIL_JUDGED)
 
-    def _handed_over(self, state: Any) -> dict[str, Any]:
-        last, handoff = state["messages"][-1], Handoff()
-        handoff.consider(Draft(last, last), None)
-        if handoff.draft is None:  # another middleware's message
-            return {"loopllm_run": None}
-        data = _state_of(state).get("loopllm_run")
-        records = () if data is None else self._stretch(awaits=False).run_of(data, None).records
-        message = Ending.handed_over(records, handoff.draft, handoff.reason).message
-        return {"loopllm_run": None, "messages": [message]}
 
-    def _replied(self, stretch: Stretch, state: Any) -> Run:
-        messages = state["messages"]
-        run = stretch.run_of(_state_of(state).get("loopllm_run"), list(messages[:-1]))
-        draft = Draft(messages[-1], messages[-1])
-        run.receive(ModelReplied(draft, usage_of(draft.message), 0.0, finish_reason_of(draft.message)))
-        return run
+def _next_request(request: Request, run: Run | None) -> Request:
+    step = None if run is None else run.next_step()
+    return request.override(messages=step.prompt) if isinstance(step, CallModel) else request
+
+
+def _handed_over(state: Any, run: Run | None) -> dict[str, Any]:
+    last, handoff = state["messages"][-1], Handoff()
+    handoff.consider(Draft(last, last), None)
+    if handoff.draft is None:  # another middleware's message
+        return {"loopllm_run": None}
+    records = () if run is None else run.records
+    message = Ending.handed_over(records, handoff.draft, handoff.reason).message
+    return {"loopllm_run": None, "messages": [message]}
+
+
+def _replied(run: Run, state: Any) -> Run:
+    draft = Draft(state["messages"][-1], state["messages"][-1])
+    run.receive(ModelReplied(draft, usage_of(draft.message), 0.0, finish_reason_of(draft.message)))
+    return run
 
 
 def _hidden() -> RunnableConfig:
@@ -131,8 +143,9 @@ def _hidden() -> RunnableConfig:
     return config
 
 
-def _state_of(state: Any) -> Mapping[str, Any]:
-    return state if isinstance(state, Mapping) else vars(state)
+def _run_in(state: Any) -> Any:
+    held: Mapping[str, Any] = state if isinstance(state, Mapping) else vars(state)
+    return held.get("loopllm_run")
 
 
 def _is_draft(state: Any) -> bool:

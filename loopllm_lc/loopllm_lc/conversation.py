@@ -21,6 +21,7 @@ from langchain_core.messages import (
     messages_to_dict,
 )
 from langchain_core.prompt_values import PromptValue
+from pydantic import create_model
 
 from loopllm.errors import MisuseError
 from loopllm.feedback import TextFormat
@@ -216,6 +217,20 @@ class InputFormat(_DraftFormat):
     def load_prompt(self, data: Any) -> Any:
         """Return the data."""
         return data
+
+
+def without_need_of(key: str | None, schema: Any) -> Any:
+    """Return an input's schema in which the loop's own key may be left out: the first call has an empty one.
+
+    >>> from pydantic import create_model
+    >>> schema = without_need_of("feedback", create_model("Input", x=(str, ...), feedback=(str, ...)))
+    >>> schema.model_json_schema()["required"]
+    ['x']
+    """
+    if key is None or key not in schema.model_fields:
+        return schema
+    fields: dict[str, Any] = {key: (schema.model_fields[key].annotation, "")}
+    return create_model(schema.__name__, __base__=schema, **fields)
 
 
 _FIX = (

@@ -17,7 +17,9 @@ def draw(bound: Runnable[Any, Any], parts: Anatomy, config: RunnableConfig | Non
     asked = _asked_node(graph, parts)
     if output is None or asked is None:
         return graph
-    evaluate = graph.add_node(RunnableLambda(_evaluate, name="evaluate"), id="evaluate")
+    # A loop within may have one of that name already.
+    name = None if "evaluate" in graph.nodes else "evaluate"
+    evaluate = graph.add_node(RunnableLambda(_evaluate, name="evaluate"), id=name)
     graph.edges = [
         Edge(edge.source, evaluate.id) if edge.target == output.id else edge for edge in graph.edges
     ]

@@ -35,6 +35,16 @@ class DualVerification:
         self.name = name
 
     @property
+    def inline(self) -> bool:
+        """Whether both take microseconds and never block."""
+        return self.deterministic.inline and self.judge.inline
+
+    @property
+    def waits(self) -> bool:
+        """Whether one of the two may wait for a model or a network."""
+        return self.deterministic.waits or self.judge.waits
+
+    @property
     def is_async(self) -> bool:
         """Whether one of the two can only be awaited."""
         return self.deterministic.is_async or self.judge.is_async

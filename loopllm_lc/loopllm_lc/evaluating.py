@@ -143,7 +143,8 @@ class OutputsEvaluator:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.name = getattr(function, "__name__", type(function).__name__)
-        self.is_async = inspect.iscoroutinefunction(function)
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - the method is wanted, not whether there is one
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
         self.test_retest_sd = getattr(function, "test_retest_sd", None)
         self.waits = getattr(function, "waits", None)
         self._function = function
@@ -167,10 +168,15 @@ class OutputsEvaluator:
         known = {
             "inputs": given if given is not None else facts.get("prompt"),
             "outputs": output,
-            "reference_outputs": given.get("reference_outputs") if isinstance(given, Mapping) else None,
+            "reference_outputs": _reference_in(facts),
         }
         # Only what is asked for by name: some of openevals' own evaluators trip over more.
         return {name: value for name, value in known.items() if name in self._names}
+
+
+def _reference_in(facts: Facts) -> Any:
+    given = facts.get("input")
+    return given.get("reference_outputs") if isinstance(given, Mapping) else None
 
 
 def _takes_outputs(evaluator: Any) -> bool:
@@ -202,8 +208,18 @@ class RunEvaluatorAdapter:
 
     async def aevaluate(self, output: Any, context: Facts | None = None) -> EvaluationResult:
         """Score a draft without blocking the event loop."""
-        verdict = await self._evaluator.aevaluate_run(_as_run(output, context or {}), None)
+        verdict = await _asked(self._evaluator, _EVALUATE_RUN, _as_run(output, context or {}), None)
         return verdict_from(verdict, self.name)
+
+
+async def _asked(evaluator: Any, method: str, *arguments: Any, **named: Any) -> Any:
+    """Ask without blocking the event loop, in a thread where an evaluator has no awaiting twin of the method."""
+    awaiting = getattr(evaluator, f"a{method}", None)
+    if awaiting is not None:
+        return await awaiting(*arguments, **named)
+    import asyncio  # noqa: PLC0415 - loaded when first used
+
+    return await asyncio.to_thread(getattr(evaluator, method), *arguments, **named)
 
 
 def _as_run(output: Any, facts: Facts) -> Any:
@@ -222,7 +238,9 @@ def _as_run(output: Any, facts: Facts) -> Any:
 
 
 class StringEvaluatorAdapter:
-    """A string evaluator of LangChain: it compares the text with the task.
+    """A string evaluator of LangChain: it compares the text with the task, or with a reference.
+
+    That comes from the input dict's key `reference_outputs`.
 
     Args:
         evaluator: An object with `evaluate_strings(prediction=, input=)`.
@@ -242,9 +260,13 @@ class StringEvaluatorAdapter:
 
     async def aevaluate(self, output: Any, context: Facts | None = None) -> EvaluationResult:
         """Score a text without blocking the event loop."""
-        verdict = await self._evaluator.aevaluate_strings(**self._arguments(output, context or {}))
-        return verdict_from(verdict, self.name)
+        arguments = self._arguments(output, context or {})
+        return verdict_from(await _asked(self._evaluator, _EVALUATE_STRINGS, **arguments), self.name)
 
     def _arguments(self, output: Any, facts: Facts) -> dict[str, Any]:
-        wants_task = getattr(self._evaluator, "requires_input", True)
-        return {"prediction": text_of(output), **({"input": facts.get("prompt")} if wants_task else {})}
+        arguments: dict[str, Any] = {"prediction": text_of(output)}
+        if getattr(self._evaluator, "requires_input", True):
+            arguments["input"] = facts.get("prompt")
+        if getattr(self._evaluator, "requires_reference", False):
+            arguments["reference"] = _reference_in(facts)
+        return arguments

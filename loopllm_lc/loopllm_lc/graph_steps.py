@@ -6,6 +6,7 @@ Rule 2: the engine decides; here it is only stopped where a node ends, and set g
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ class Stretch:
         judge: Scores them.
         progress: Is told what happens.
         until: The kind of event that ends it; the end of the run does so too.
+        tells_end: Tell of that event; not where the next node begins with it.
     """
 
     def __init__(
@@ -122,8 +124,11 @@ class Stretch:
         judge: Judge,
         progress: Progress,
         until: type[LoopEvent[Any, Any]] | Any,
+        *,
+        tells_end: bool = True,
     ) -> None:
         self._settings = settings
+        self._quiet: type[LoopEvent[Any, Any]] | Any = () if tells_end else until
         self._judge = judge
         self._progress = progress
         self._until = until
@@ -135,11 +140,18 @@ class Stretch:
             return self._loop.begin(task, task_type=self._settings.task_type, evaluator=self._judge)
         return self._loop.restore(data, task_type=self._settings.task_type, evaluator=self._judge)
 
+    async def arun_of(self, data: Mapping[str, Any] | None, task: Any) -> Run:
+        """Return the run as `run_of` does, without blocking the event loop: what was learned may have to be fetched."""
+        if self._settings.priors is None or not self._settings.priors.blocking:
+            return self.run_of(data, task)
+        return await asyncio.to_thread(self.run_of, data, task)
+
     def go(self, run: Run) -> Result | None:
         """Perform the stretch, blocking; return the result when the run is over."""
         with raising_originals():
             for event in self._loop.stream(run, self._judge, task_type=self._settings.task_type):
-                self._progress.tell_event(event)
+                if not isinstance(event, self._quiet):
+                    self._progress.tell_event(event)
                 if isinstance(event, Finished):
                     return event.result
                 if isinstance(event, self._until):
@@ -152,7 +164,8 @@ class Stretch:
         with raising_originals():
             async with aclosing(stream) as events:
                 async for event in events:
-                    await self._progress.atell_event(event)
+                    if not isinstance(event, self._quiet):
+                        await self._progress.atell_event(event)
                     if isinstance(event, Finished):
                         return event.result
                     if isinstance(event, self._until):

@@ -19,6 +19,7 @@ from langchain_core.runnables.config import patch_config, set_config_context
 from loopllm.evaluators.adapt import BoundEvaluator
 from loopllm.results import EvaluationResult
 from loopllm_lc.asking import Asker
+from loopllm_lc.conversation import as_messages
 from loopllm_lc.drafts import Draft
 from loopllm_lc.replies import text_of
 from loopllm_lc.scope import Scope
@@ -130,11 +131,21 @@ def task_text(task: Any) -> str:
     >>> task_text([HumanMessage("Name a prime.")])
     'Name a prime.'
     """
+    if isinstance(task, Mapping) and list(task) == ["messages"]:
+        return task_text(_conversation(task["messages"]) or str(task))
     if not isinstance(task, list) or not all(isinstance(each, BaseMessage) for each in task):
         return text_of(task)
     if len(task) == 1 and isinstance(task[0], HumanMessage):
         return text_of(task[0])
     return get_buffer_string(task)
+
+
+def _conversation(given: Any) -> list[BaseMessage]:
+    """Return the messages of a graph's input; none where they are of a form of its own."""
+    try:
+        return as_messages(given)
+    except (ValueError, TypeError, NotImplementedError):
+        return []
 
 
 def _scored(facts: Mapping[str, Any], result: EvaluationResult) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.utils import gather_with_concurrency
 from langchain_core.utils.json import parse_json_markdown
 
 from loopllm.errors import EvaluatorError, MisuseError
@@ -60,7 +62,7 @@ class LLMJudge:
             `loopllm.evaluators.measure_judge`; None leaves it to be learned.
 
     Raises:
-        MisuseError: There is no criterion, or a number is out of range.
+        MisuseError: The model is none, there is no criterion, a weight is of none, or a number is out of range.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class LLMJudge:
         name: str = "llm_judge",
         test_retest_sd: float | None = None,
     ) -> None:
+        _require_judge(model, criteria, weights or {})
         self.model = model
         self.criteria = dict(criteria) if isinstance(criteria, Mapping) else dict.fromkeys(criteria, "")
         self.weights = {
@@ -106,11 +109,15 @@ class LLMJudge:
         return self._verdict([self._read(self.model.invoke(question)) for _ in range(self.votes)])
 
     async def aevaluate(self, output: Any, context: Mapping[str, Any] | None = None) -> EvaluationResult:
-        """Ask the judge without blocking the event loop, all votes at once. Errors as in `evaluate`."""
-        import asyncio  # noqa: PLC0415 - loaded when first used
+        """Ask the judge without blocking the event loop. Errors as in `evaluate`.
 
+        All votes are asked for at once, or as many as the config's `max_concurrency` allows.
+        """
         question = self._question(output, context or {})
-        answers = await asyncio.gather(*(self.model.ainvoke(question) for _ in range(self.votes)))
+        at_once = ensure_config().get("max_concurrency")  # of the call that the evaluation belongs to
+        answers = await gather_with_concurrency(
+            at_once, *(self.model.ainvoke(question) for _ in range(self.votes))
+        )
         return self._verdict([self._read(answer) for answer in answers])
 
     def _question(self, output: Any, facts: Mapping[str, Any]) -> list[BaseMessage]:
@@ -148,6 +155,18 @@ class LLMJudge:
             if value < self.accept_from
         ]
         return EvaluationResult(min(1.0, round(score, 6)), not faults, tuple(faults), scores)
+
+
+def _require_judge(model: Any, criteria: Any, weights: Mapping[str, float]) -> None:
+    if not isinstance(model, Runnable):
+        kind = type(model).__name__
+        raise MisuseError(f"LLMJudge needs a LangChain model, got {kind}: init_chat_model(...) makes one")
+    if isinstance(criteria, str):
+        raise MisuseError(f"LLMJudge needs criteria as a list or a dict: LLMJudge(model, [{criteria!r}])")
+    if set(weights) - set(criteria) or any(weight < 0.0 for weight in weights.values()):
+        raise MisuseError(
+            f"LLMJudge needs weights from 0 up, for its criteria {list(criteria)} only, got {dict(weights)}"
+        )
 
 
 def _scored(said: Any) -> tuple[float, str]:

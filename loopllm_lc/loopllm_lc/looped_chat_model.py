@@ -43,7 +43,7 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
     'yes'
 
     Attributes:
-        bound: The chat model.
+        bound: The chat model; its profile, callbacks, tags and metadata are the loop's, unless that is given others.
         temperature: Given to the bound model with every call, when set; likewise `max_tokens` and `stop`.
         max_tokens: See `temperature`.
         stop: See `temperature`.
@@ -60,10 +60,13 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
     @model_validator(mode="after")
-    def _can_score_and_knows_its_profile(self) -> Self:
+    def _can_score_and_is_known_as_its_model(self) -> Self:
         bind_evaluator(self.evaluator, has_parser=False)
-        if self.profile is None:
-            self.profile = self.bound.profile
+        # A draft has no run of its own here: what listens to the bound model's runs listens to the loop's.
+        for name in ("profile", "callbacks", "tags"):
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(self.bound, name))
+        self.metadata = {**(self.bound.metadata or {}), **(self.metadata or {})} or None
         return self
 
     @property
@@ -76,9 +79,15 @@ class LoopedChatModel(LoopSettings, BaseChatModel):
         return {
             **self.bound._identifying_params,  # noqa: SLF001 - one chat model describes another
             "evaluator": identity_of(self.evaluator),
+            "exit_conditions": [identity_of(condition) for condition in self.exit_conditions],
             "loop": repr(self.config),
             "call": self._call_settings(None, {}),
         }
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        # What a model is cached under tells more of it than its parameters do, its server for one.
+        key = super()._get_llm_string(stop, **kwargs)
+        return f"{key}{self.bound._get_llm_string()}"  # noqa: SLF001 - one chat model describes another
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
         settings = self._call_settings(stop, kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
@@ -14,6 +14,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output,
 from pydantic import ConfigDict, model_validator
 
 from loopllm.results import RefinementResult
+from loopllm_lc.conversation import without_need_of
 from loopllm_lc.drafts import Draft
 from loopllm_lc.drawing import draw
 from loopllm_lc.evaluating import bind_evaluator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from loopllm.config import LoopConfig
 
 
-class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output]):
+class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output], Generic[Input, Output]):
     """Asks what it binds again, with feedback, until the evaluator is satisfied or another call is not worth it.
 
     What is bound decides how the feedback reaches the model:
@@ -128,8 +129,9 @@ class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output]):
     def stream(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Output]:  # noqa: A002
         """Run the loop, then yield the accepted draft in the pieces it came in.
 
-        They add up to what `invoke` returns; the last one carries the summed usage and the loop's facts. Progress
-        goes out as custom events: `loopllm.iteration.start`, `loopllm.iteration.end`,
+        They add up to what `invoke` returns; the last one carries the summed usage and the loop's facts. A graph, a
+        model under `with_retry` and a structure that the client reads itself come in one piece. Progress goes out as
+        custom events: `loopllm.iteration.start`, `loopllm.iteration.end`,
         `loopllm.iteration.judged_again`, `loopllm.retry`, `loopllm.exit`.
         """
         yield from self.transform(iter([input]), config, **kwargs)
@@ -240,8 +242,8 @@ class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output]):
         return self.bound.OutputType
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
-        """Return the bound runnable's input schema."""
-        return self.bound.get_input_schema(config)
+        """Return the bound runnable's input schema; feedback under its key may be left out."""
+        return without_need_of(self.feedback_key, self.bound.get_input_schema(config))
 
     def get_output_schema(self, config: RunnableConfig | None = None) -> Any:
         """Return the bound runnable's output schema."""

@@ -13,6 +13,7 @@ from typing import Any
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables import RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.configurable import DynamicRunnable
 
 from loopllm_lc.anatomy import is_chosen_late
@@ -46,7 +47,7 @@ def model_id_of(
     if is_chosen_late(runnable):
         return _name_chosen_late(runnable, config)
     if isinstance(runnable, RunnableBindingBase):
-        return model_id_of(runnable.bound, config, runnable.kwargs)
+        return model_id_of(runnable.bound, merge_configs(runnable.config, config), runnable.kwargs)
     if isinstance(runnable, RunnableWithFallbacks):
         return model_id_of(runnable.runnable, config)
     return _own_name(runnable)

@@ -64,7 +64,9 @@ def stream_run(config: RunnableConfig | None, *, awaits: bool) -> tuple[Runnable
     named = ensure_config(config)
     named["run_id"] = run_id = named.get("run_id") or uuid7()
     configured = get_async_callback_manager_for_config if awaits else get_callback_manager_for_config
-    return named, ParentRun(_ToldRun(run_id, configured(named)), awaits=awaits)
+    # A tracer that the environment asks for is made with the manager: another one would not know the run.
+    named["callbacks"] = manager = configured(named)
+    return named, ParentRun(_ToldRun(run_id, manager), awaits=awaits)
 
 
 class _ToldRun:
@@ -97,7 +99,7 @@ class BareAsker(Asker):
 
     def _draft(self, prompt: Any) -> Draft:
         model: Any = self._parts.asked
-        if self._recording and model._should_stream(async_api=False, stream=True, **self._kwargs):  # noqa: SLF001 - a chat model\'s own part
+        if self._streams(model, awaits=False):
             self._wait(model)
             return self._recorded([_told(each) for each in model._stream(prompt, **self._kwargs)])  # noqa: SLF001 - a chat model\'s own part
         result = model._generate_with_cache(prompt, **self._kwargs)  # noqa: SLF001 - a chat model\'s own part
@@ -105,12 +107,18 @@ class BareAsker(Asker):
 
     async def _adraft(self, prompt: Any) -> Draft:
         model: Any = self._parts.asked
-        if self._recording and model._should_stream(async_api=True, stream=True, **self._kwargs):  # noqa: SLF001 - a chat model\'s own part
+        if self._streams(model, awaits=True):
             if model.rate_limiter:
                 await model.rate_limiter.aacquire(blocking=True)
             return self._recorded([_told(each) async for each in model._astream(prompt, **self._kwargs)])  # noqa: SLF001 - a chat model\'s own part
         result = await model._agenerate_with_cache(prompt, **self._kwargs)  # noqa: SLF001 - a chat model\'s own part
         return self._chunked(self._replied(result.generations[0].message))
+
+    def _streams(self, model: Any, *, awaits: bool) -> bool:
+        # Content blocks of version 1 are made by LangChain, around `_stream`; a whole reply has them.
+        if not self._recording or model.output_version == "v1":
+            return False
+        return bool(model._should_stream(async_api=awaits, **{**self._kwargs, "stream": True}))  # noqa: SLF001 - a chat model\'s own part
 
     def _wait(self, model: Any) -> None:
         if model.rate_limiter:

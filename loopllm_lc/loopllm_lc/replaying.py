@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers.base import BaseLLMOutputParser
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 
 from loopllm_lc.accepting import Result, Usages, loop_facts
 from loopllm_lc.usage import sum_usage
@@ -27,6 +27,13 @@ def message_pieces(result: Result, usages: Usages) -> Sequence[Any]:
     bare: list[Any] = [_bare(chunk, message.id) for chunk in chunks]
     bare[-1] = _last(bare[-1], sum_usage(usages), loop_facts(result))
     return bare
+
+
+def chunks_of(result: Result) -> Sequence[Any]:
+    """Return the pieces in which the accepted message came; one piece if it came whole."""
+    draft = result.output
+    whole = (as_chunk(draft.message),) if isinstance(draft.message, AIMessage) else ()
+    return draft.chunks or whole
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
@@ -56,7 +63,14 @@ def _last(chunk: AIMessageChunk, usage: Any, facts: Mapping[str, Any]) -> AIMess
 def can_reparse(tail: Runnable[Any, Any] | None) -> bool:
     """Return True when what follows the model only parses: it can go over the accepted chunks once more."""
     steps = tail.steps if isinstance(tail, RunnableSequence) else [tail]
-    return all(isinstance(step, BaseLLMOutputParser) for step in steps)
+    return all(_only_parses(step) for step in steps)
+
+
+def _only_parses(step: Any) -> bool:
+    # A listener would hear of the accepted draft twice.
+    if isinstance(step, RunnableBinding) and not step.config_factories:
+        return _only_parses(step.bound)
+    return isinstance(step, BaseLLMOutputParser)
 
 
 def parsed_pieces(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, BaseMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
 from langchain_core.messages.utils import message_chunk_to_message
+from pydantic import BaseModel, ValidationError
 
 _REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 _REFUSALS = frozenset({"refusal", "content_filter", "safety"})
@@ -15,13 +17,18 @@ _CUT_OFF = frozenset({"length", "max_tokens"})
 
 
 def text_of(value: Any) -> str:
-    """Return the words of whatever a runnable returned: a message's text, a string itself, anything else as it prints.
+    """Return the words of whatever a runnable returned.
+
+    A message's text, a string itself, the last message's text of a graph's state, anything else as it prints.
 
     >>> text_of(AIMessage([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes"}]))
     'yes'
     """
     if isinstance(value, BaseMessage):
         return str(value.text)
+    said = value.get("messages") if isinstance(value, Mapping) else None
+    if isinstance(said, Sequence) and said and isinstance(said[-1], BaseMessage):
+        return text_of(said[-1])
     return value if isinstance(value, str) else str(value)
 
 
@@ -77,6 +84,26 @@ def withheld_reply(error: Exception) -> AIMessage:
         usage_metadata=_counted(completion.usage),
         response_metadata={"finish_reason": choice.finish_reason, "model_name": completion.model},
     )
+
+
+def misshapen_reply(error: Exception, structure: type[BaseModel] | None) -> AIMessage | None:
+    """Return what is known of a reply that a client would not hand over since it is not of the structure asked for.
+
+    OpenAI's client reads a pydantic structure itself; its error keeps of the reply no more than what is wrong with it.
+
+    Args:
+        error: What the call raised.
+        structure: What was asked for, or None.
+
+    Returns:
+        The reply, without words where the error holds a part of it only; None when the error tells of something else.
+    """
+    if structure is None or not isinstance(error, ValidationError) or error.title != structure.__name__:
+        return None
+    first = error.errors(include_url=False)[0]
+    is_whole = len(first["loc"]) == (1 if first["type"] == "missing" else 0)
+    said = first["input"] if is_whole else ""
+    return AIMessage(said if isinstance(said, str) else json.dumps(said, default=str))
 
 
 def _counted(usage: Any) -> UsageMetadata | None:

@@ -18,7 +18,7 @@ from loopllm_lc.conversation import ChatFormat, InputFormat, StringFormat, as_me
 from loopllm_lc.engine_run import EngineRun
 from loopllm_lc.evaluating import bind_evaluator
 from loopllm_lc.model_identity import model_id_of
-from loopllm_lc.replaying import aparsed_pieces, can_reparse, message_pieces, parsed_pieces
+from loopllm_lc.replaying import aparsed_pieces, can_reparse, chunks_of, message_pieces, parsed_pieces
 from loopllm_lc.scope import Scope
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class LoopRun:
         if tail is None or not can_reparse(tail):
             return self._own_pieces(result)
         config = self._scope.child("loopllm:output", shown=True)
-        return parsed_pieces(tail, result.output.chunks, self._finished(result), config)
+        return parsed_pieces(tail, chunks_of(result), self._finished(result), config)
 
     # -- awaiting -----------------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class LoopRun:
         if tail is None or not can_reparse(tail):
             return self._own_pieces(result)
         config = self._scope.child("loopllm:output", shown=True)
-        return await aparsed_pieces(tail, result.output.chunks, self._finished(result), config)
+        return await aparsed_pieces(tail, chunks_of(result), self._finished(result), config)
 
     # -- shared -------------------------------------------------------------------------------------------------
 

@@ -57,8 +57,8 @@ class Scope:
 
     @cached_property
     def is_watched(self) -> bool:
-        """Whether anybody listens to the runs of chains, such as evaluations."""
-        return hears(self.run_manager.handlers, "on_chain_start", "on_chain_end", "on_chain_error")
+        """Whether anybody listens, be it to models alone: a judge's calls have to be heard, in their place."""
+        return bool(self.run_manager.handlers)
 
     def child(self, tag: str, *, shown: bool = False) -> RunnableConfig:
         """Return the config of a child run with a tag.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -192,6 +195,64 @@ def cut_off() -> Callable[[str], Exception]:
         return LengthFinishReasonError(completion=completion)
 
     return make
+
+
+class Answering(ThreadingHTTPServer):
+    """Speaks OpenAI's protocol: gives its answers in turn, the last one for ever, streamed where that is asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, answers: list[str]) -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.answers = answers
+        self.asked: list[dict[str, Any]] = []
+
+    def next_answer(self, request: dict[str, Any]) -> str:
+        self.asked.append(request)
+        return self.answers[min(len(self.asked), len(self.answers)) - 1]
+
+
+class _Answering(BaseHTTPRequestHandler):
+    server: Answering
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = self.server.next_answer(request)
+        said = {"id": "1", "created": 0, "model": "small"}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+        message = {"role": "assistant", "content": text}
+        if request.get("stream"):
+            chunk = {**said, "object": "chat.completion.chunk", "choices": [{**choice, "delta": message}]}
+            self._send("text/event-stream", f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n")
+        else:
+            whole = {**said, "object": "chat.completion", "choices": [{**choice, "message": message}]}
+            self._send("application/json", json.dumps(whole))
+
+    def _send(self, kind: str, body: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *args: Any) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[..., str]]:
+    """Start a server that gives these answers, and return its address."""
+    servers: list[Answering] = []
+
+    def start(*answers: str) -> str:
+        servers.append(Answering(list(answers)))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/v1"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

@@ -102,6 +102,12 @@ def test_a_state_without_scores_is_refused_with_the_key() -> None:
         AdaptiveStopper().should_continue({"messages": []})
 
 
+@pytest.mark.parametrize("wrong", [None, float("nan"), 7, "good"])
+def test_what_is_no_score_is_refused_with_the_way_to_mend_it(wrong: Any) -> None:
+    with pytest.raises(MisuseError, match="leave out what has no score"):
+        AdaptiveStopper().route({"scores": [0.4, wrong]})
+
+
 def test_priors_without_a_model_are_refused() -> None:
     with pytest.raises(MisuseError, match="model_id"):
         AdaptiveStopper(priors=AdaptivePriors())

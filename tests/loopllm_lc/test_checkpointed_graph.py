@@ -179,6 +179,56 @@ async def test_a_thread_goes_on_with_the_next_question(scripted: Any, says_yes: 
 
 
 @HOW
+@pytest.mark.parametrize("killed_at", [1, 2])
+async def test_a_new_question_in_a_thread_that_was_killed_is_not_answered_with_the_old_run(
+    scripted: Any, says_yes: Any, how: Any, killed_at: Any
+) -> None:
+    """Only `invoke(None)` goes on; LangGraph itself begins anew with every input."""
+    judged: Any = []
+
+    def dying(text: Any) -> Any:
+        judged.append(text)
+        if len(judged) == killed_at:
+            raise Killed
+        return says_yes(text)
+
+    model = scripted(*["no"] * killed_at, "yes, again")
+    graph = loop_graph(model, dying).compile(checkpointer=InMemorySaver())
+    with pytest.raises(Killed):
+        await run(graph, how)
+    state = await run(graph, how, {"messages": [HumanMessage("Sure?")]})
+    assert [message.text for message in state["messages"]] == ["Agree.", "Sure?", "yes, again"]
+    assert [message.text for message in model.seen[-1]] == ["Agree.", "Sure?"]
+    assert state["loopllm"]["iterations"] == 1
+
+
+@HOW
+async def test_a_new_input_of_a_chain_that_failed_is_asked_about(scripted: Any, how: Any) -> None:
+    chain = ChatPromptTemplate.from_template("{x}?") | scripted("no", "no", "4") | RunnableLambda(_number)
+    graph = loop_graph(chain, None, LoopConfig(max_iterations=2)).compile(checkpointer=InMemorySaver())
+    with pytest.raises(ValueError, match="invalid literal"):
+        await run(graph, how, {"input": {"x": "first"}})
+    assert (await run(graph, how, {"input": {"x": "second"}}))["output"] == 4
+
+
+def _number(message: Any) -> int:
+    return int(message.text)
+
+
+@HOW
+async def test_each_round_of_a_graph_is_told_of_once(
+    scripted: Any, says_yes: Any, recorder: Any, how: Any
+) -> None:
+    await run(loop_graph(scripted("no", "yes"), says_yes).compile(), how, ASKED, {"callbacks": [recorder]})
+    assert [(name, data["iteration"]) for name, data in recorder.events] == [
+        ("loopllm.iteration.start", 1),
+        ("loopllm.iteration.end", 1),
+        ("loopllm.iteration.start", 2),
+        ("loopllm.iteration.end", 2),
+    ]
+
+
+@HOW
 async def test_drafts_and_the_judge_stay_out_of_the_message_stream(scripted: Any, how: Any) -> None:
     """T8."""
     judge = ChatPromptTemplate.from_template("{output}") | scripted("0.1", "0.9") | StrOutputParser()
@@ -206,6 +256,13 @@ async def test_drafts_stand_below_their_node_in_a_trace(
     ]
     assert {recorder.parent_name(each) for each in judged} == {"evaluate"}
     assert len(judged) == 2
+
+
+def test_a_graphs_input_and_output_have_a_schema(scripted: Any) -> None:
+    """LangGraph's server and studio ask for it."""
+    graph = loop_graph(scripted("hi"), bool).compile()
+    for schema in (graph.get_input_jsonschema(), graph.get_output_jsonschema()):
+        assert {"messages", "input", "output", "loopllm"} <= set(schema["properties"])
 
 
 def test_a_state_in_a_checkpoint_is_plain_data(scripted: Any, says_yes: Any) -> None:

@@ -121,6 +121,23 @@ async def test_after_a_crash_no_draft_is_paid_twice(
 
 
 @HOW
+async def test_a_new_question_after_a_crash_is_not_answered_with_the_old_run(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    """Only `invoke(None)` goes on with it."""
+    model = scripted("no", ZeroDivisionError("boom"), "yes, again")
+    agent = create_agent(
+        model, middleware=[CheckpointedLoopMiddleware(says_yes)], checkpointer=InMemorySaver()
+    )
+    with pytest.raises(ZeroDivisionError):
+        await run(agent, how)
+    state = await run(agent, how, {"messages": [HumanMessage("Sure?")]})
+    assert [message.text for message in model.seen[-1]] == ["How old is Al?", "Sure?"]
+    assert [message.text for message in state["messages"]] == ["How old is Al?", "Sure?", "yes, again"]
+    assert state["messages"][-1].response_metadata["loopllm"]["trajectory"] == [1.0]
+
+
+@HOW
 async def test_a_thread_goes_on_with_the_next_question(scripted: Any, says_yes: Any, how: Any) -> None:
     agent = create_agent(
         scripted("no", "yes", "no", "yes again"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import PydanticOutputParser, StrOutputParser
@@ -14,8 +16,8 @@ from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
 from loopllm import EvaluationResult, EvaluatorError, LoopConfig, MisuseError
-from loopllm.evaluators import JSONSchemaEvaluator
-from loopllm_lc import DualVerification, LLMJudge, LoopedRunnable
+from loopllm.evaluators import JSONSchemaEvaluator, LengthEvaluator
+from loopllm_lc import DualVerification, LLMJudge, LoopedChatModel, LoopedRunnable
 from loopllm_lc.evaluating import as_langchain_evaluator
 from loopllm_lc.verdicts import verdict_from
 
@@ -129,8 +131,13 @@ async def test_an_async_openevals_style_callable_is_awaited(scripted: Any) -> No
     async def judge(*, outputs: Any, **kwargs: Any) -> Any:
         return {"key": "k", "score": 0.9}
 
-    looped = LoopedRunnable(bound=scripted("hi"), evaluator=judge)
-    assert (await looped.ainvoke("?")).response_metadata["loopllm"]["score"] == 0.9
+    class Judge:
+        async def __call__(self, *, outputs: Any) -> Any:
+            return await judge(outputs=outputs)
+
+    for each in (judge, Judge()):
+        looped = LoopedRunnable(bound=scripted("hi"), evaluator=each)
+        assert (await looped.ainvoke("?")).response_metadata["loopllm"]["score"] == 0.9
 
 
 async def test_a_langsmith_run_evaluator_is_shown_the_draft_as_a_run(scripted: Any) -> None:
@@ -155,6 +162,32 @@ async def test_a_string_evaluator_of_langchain_is_asked(scripted: Any) -> None:
 
     looped = LoopedRunnable(bound=scripted("no", '{"a": 1}'), evaluator=JsonValidityEvaluator())
     assert looped.invoke("?").text == '{"a": 1}'
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+async def test_a_string_evaluator_that_compares_finds_its_reference_in_the_input(
+    scripted: Any, how: Any
+) -> None:
+    from langchain_classic.evaluation import ExactMatchStringEvaluator
+
+    chain = ChatPromptTemplate.from_template("{x}") | scripted("no", "yes")
+    looped = LoopedRunnable(bound=chain, evaluator=ExactMatchStringEvaluator())
+    given = {"x": "Agree.", "reference_outputs": "yes"}
+    assert (looped.invoke(given) if how == "invoke" else await looped.ainvoke(given)).text == "yes"
+
+
+async def test_evaluators_of_other_libraries_need_no_awaiting_twin(scripted: Any) -> None:
+    class OfStrings:
+        def evaluate_strings(self, *, prediction: Any, input: Any) -> Any:  # noqa: A002 - LangChain's name
+            return {"score": 1.0 if (prediction, input) == ("hi", "?") else 0.0}
+
+    class OfRuns:
+        def evaluate_run(self, run: Any, example: Any = None) -> Any:
+            return {"key": "hi", "score": run.outputs == {"output": "hi"}}
+
+    for evaluator in (OfStrings(), OfRuns()):
+        message = await LoopedRunnable(bound=scripted("hi"), evaluator=evaluator).ainvoke("?")
+        assert message.response_metadata["loopllm"]["score"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -340,11 +373,39 @@ def test_a_judges_calls_are_children_of_the_evaluation(scripted: Any, recorder: 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"criteria": {}}, {"criteria": ["a"], "votes": 0}, {"criteria": ["a"], "weights": {"b": 1}}]
+    "wrong",
+    [
+        {"criteria": {}},
+        {"criteria": "clear and short"},
+        {"criteria": ["a"], "votes": 0},
+        {"criteria": ["a"], "weights": {"b": 1}},
+        {"criteria": ["a", "b"], "weights": {"a": 1, "c": 1}},
+        {"criteria": ["a", "b"], "weights": {"a": 2, "b": -1}},
+    ],
 )
 def test_a_judge_without_a_rubric_is_refused(scripted: Any, wrong: Any) -> None:
     with pytest.raises(MisuseError, match="LLMJudge needs"):
         LLMJudge(scripted("x"), **wrong)
+
+
+def test_the_name_of_a_model_is_no_judge() -> None:
+    with pytest.raises(MisuseError, match="init_chat_model"):
+        LLMJudge("openai:gpt-4o", ["clear"])  # type: ignore[arg-type]  # the mistake under test
+
+
+async def test_no_more_votes_are_asked_for_at_once_than_the_config_allows(scripted: Any) -> None:
+    at_once: Any = {"now": 0, "most": 0}
+
+    async def vote(question: Any) -> Any:
+        at_once["now"] += 1
+        at_once["most"] = max(at_once.values())
+        await asyncio.sleep(0)
+        at_once["now"] -= 1
+        return reply(a=9)
+
+    looped = LoopedRunnable(bound=scripted("hi"), evaluator=LLMJudge(RunnableLambda(vote), ["a"], votes=6))
+    await looped.ainvoke("?", {"max_concurrency": 2})
+    assert at_once["most"] == 2
 
 
 @pytest.mark.parametrize(("facts", "judge"), [(0.9, 0.4), (0.4, 0.9)])
@@ -407,3 +468,66 @@ def test_what_an_evaluator_states_of_its_spread_reaches_the_loop() -> None:
     assert as_langchain_evaluator(lambda output: 0.5).test_retest_sd is None
     with pytest.raises(MisuseError, match="test_retest_sd"):
         LLMJudge(FakeListChatModel(responses=["{}"]), ["clear"], test_retest_sd=7)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_two_channels_wait_when_one_of_them_does(scripted: Any, waits: Any) -> None:
+    """What waits for nothing is called where its database connection belongs, on the caller's own thread."""
+    threads: Any = []
+
+    def facts(text: Any) -> Any:
+        threads.append(threading.current_thread())
+        return 1.0
+
+    def judge(text: Any) -> Any:
+        return 1.0
+
+    judge.waits = waits  # type: ignore[attr-defined]  # how a function says so
+    looped = LoopedRunnable(bound=scripted("hi"), evaluator=DualVerification(facts, judge))
+    looped.invoke("?")
+    assert (threads == [threading.current_thread()]) is not waits
+
+
+async def test_two_channels_that_never_block_stay_on_the_event_loop() -> None:
+    dual = as_langchain_evaluator(
+        DualVerification(LengthEvaluator(min_words=1), LengthEvaluator(max_words=9))
+    )
+    assert dual.inline
+
+
+@pytest.mark.parametrize("kind", [LoopedRunnable, LoopedChatModel])
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+async def test_who_listens_to_models_alone_hears_the_judge_too(scripted: Any, kind: Any, how: Any) -> None:
+    """T21: a counter of tokens hears of no chains."""
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    said = [
+        AIMessage(text, usage_metadata=usage, response_metadata={"model_name": name})
+        for text, name in (("hi", "writer"), (reply(a=9), "judge"))
+    ]
+    looped = kind(bound=scripted(said[0]), evaluator=LLMJudge(scripted(said[1]), ["a"]))
+    counter, tags = UsageMetadataCallbackHandler(), TagsOfModels()
+    config: Any = {"callbacks": [counter, tags]}
+    match how:
+        case "invoke":
+            looped.invoke("?", config)
+        case "ainvoke":
+            await looped.ainvoke("?", config)
+        case "stream":
+            list(looped.stream("?", config))
+        case _:
+            [piece async for piece in looped.astream("?", config)]
+    assert {name: each["total_tokens"] for name, each in counter.usage_metadata.items()} == {
+        "writer": 15,
+        "judge": 15,
+    }
+    assert "nostream" in tags.heard[-1]
+
+
+class TagsOfModels(BaseCallbackHandler):
+    """Writes down the tags of the models that it hears of."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, tags: Any = None, **kwargs: Any) -> None:
+        self.heard.append(tags)

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.store.memory import InMemoryStore
@@ -18,7 +21,7 @@ from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from loopllm import AdaptivePriors, MisuseError
 from loopllm.testing import InProcessPriorStoreContract
-from loopllm_lc import GraphPriorStore, LoopedRunnable, priors_in
+from loopllm_lc import CheckpointedLoopMiddleware, GraphPriorStore, LoopedRunnable, loop_graph, priors_in
 
 
 class TestGraphPriorStore(InProcessPriorStoreContract):
@@ -123,6 +126,32 @@ async def test_a_node_of_a_graph_with_an_async_store_learns_too(
             assert (await graph.ainvoke({}))["answer"] == "yes"
         report = await asyncio.to_thread(priors_in(store).report, "t", "small")
     assert (report.total_calls, report.model_calls) == (2, 3)
+
+
+@pytest.mark.parametrize("kind", ["graph", "agent", "tools"])
+async def test_a_checkpointed_loop_with_an_async_store_learns_too(
+    scripted: Any, says_yes: Any, tmp_path: Path, kind: Any
+) -> None:
+    """T26: what was learned is fetched from it in every node, and never on the event loop."""
+    call = AIMessage("", tool_calls=[{"name": "look", "args": {}, "id": "1"}])
+    model = scripted("no", *([call] if kind == "tools" else []), "yes", model_name="small")
+    async with AsyncSqliteStore.from_conn_string(str(tmp_path / "store.db")) as store:
+        await store.setup()
+        settings: Any = {"priors": priors_in(store), "task_type": "t", "model_id": "small"}
+        if kind == "graph":
+            graph: Any = loop_graph(model, says_yes, **settings).compile()
+        else:
+            graph = create_agent(model, [look], middleware=[CheckpointedLoopMiddleware(says_yes, **settings)])
+        state = await graph.ainvoke({"messages": [HumanMessage("?")]})
+        assert state["messages"][-1].text == "yes"
+        report = await asyncio.to_thread(priors_in(store).report, "t", "small")
+    assert report.total_calls > 0
+
+
+@tool
+def look() -> str:
+    """Look."""
+    return "seen"
 
 
 class State(TypedDict, total=False):

@@ -285,6 +285,20 @@ def test_a_draft_that_calls_tools_goes_to_the_caller_at_once(scripted: Any) -> N
     assert judged == []
 
 
+@pytest.mark.parametrize("how", ["refine", "arefine"])
+async def test_a_tool_call_after_a_rejected_draft_is_one_round_and_paid_once(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    usage = {"input_tokens": 2, "output_tokens": 1, "total_tokens": 3}
+    called = {"name": "f", "args": {}, "id": "1"}
+    model = scripted("no", AIMessage("", tool_calls=[called], usage_metadata=usage))
+    looped = LoopedRunnable(bound=model, evaluator=says_yes)
+    result = looped.refine("?") if how == "refine" else await looped.arefine("?")
+    assert [(each.iteration, each.score) for each in result.iterations] == [(1, 0.2), (2, None)]
+    assert result.metrics.usage.total_tokens == 18
+    assert "called tools" in result.iterations[-1].error
+
+
 def test_tool_calls_teach_the_priors_nothing(scripted: Any) -> None:
     calls = AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
     priors = AdaptivePriors()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, ClassVar
 
 import pytest
 from langchain.agents import create_agent
@@ -12,10 +13,13 @@ from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackH
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.tools import tool
+from langchain_core.tracers.base import BaseTracer
+from langchain_core.tracers.context import register_configure_hook
+from langchain_openai import ChatOpenAI
 from openai import LengthFinishReasonError
 from pydantic import BaseModel, ValidationError
 
-from loopllm import AdaptivePriors, CallTimeoutError, LoopConfig
+from loopllm import AdaptivePriors, CallTimeoutError, ExitReason, LoopConfig
 from loopllm.evaluators import LengthEvaluator
 from loopllm_lc import LoopedChatModel, LoopedRunnable
 
@@ -130,6 +134,73 @@ def test_two_loops_with_equal_settings_share_a_cache(scripted: Any) -> None:
     for words in (2, 2, 9):
         LoopedChatModel(bound=bound, evaluator=LengthEvaluator(max_words=words), cache=cache).invoke("?")
     assert len(bound.seen) == 2
+
+
+@HOW
+async def test_what_is_told_to_the_bound_model_of_listeners_holds_for_the_loop(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    """A draft has no run of its own here, so that nobody else would tell them."""
+    counter, other = UsageMetadataCallbackHandler(), UsageMetadataCallbackHandler()
+    bound = scripted(told("no"), told("yes"), callbacks=[counter], tags=["mine"], metadata={"team": "a"})
+    model = LoopedChatModel(bound=bound, evaluator=says_yes)
+    await call(model, how, "?")
+    assert counter.usage_metadata["small"]["total_tokens"] == 30
+    assert (model.tags, (model.metadata or {})["team"]) == (["mine"], "a")
+    assert LoopedChatModel(bound=bound, evaluator=says_yes, callbacks=[other]).callbacks == [other]
+
+
+@HOW
+async def test_content_blocks_that_the_bound_model_is_asked_for_come_in_a_stream_too(
+    scripted: Any, how: Any
+) -> None:
+    model = LoopedChatModel(bound=scripted("it is", output_version="v1"), evaluator=lambda text: 1.0)
+    assert (await call(model, how, "?")).content == [{"type": "text", "text": "it is"}]
+
+
+class Own(BaseTracer):
+    """A tracer of which each callback manager gets one of its own, as of LangSmith's by the environment."""
+
+    roots: ClassVar[list[Any]] = []
+
+    def _persist_run(self, run: Any) -> None:
+        self.roots.append(run)
+
+
+@HOW
+async def test_a_tracer_that_the_environment_asks_for_sees_one_trace(
+    scripted: Any, says_yes: Any, monkeypatch: Any, how: Any
+) -> None:
+    """T1."""
+    register_configure_hook(ContextVar("unset", default=None), True, Own, "LOOPLLM_TEST_TRACING")
+    monkeypatch.setenv("LOOPLLM_TEST_TRACING", "true")
+    Own.roots.clear()
+    await call(LoopedChatModel(bound=scripted("no", "yes"), evaluator=says_yes), how, "?")
+    assert [run.name for run in Own.roots] == ["LoopedChatModel"]
+    assert [run.name for run in Own.roots[0].child_runs] == ["evaluate", "evaluate"]
+
+
+def test_two_loops_that_end_otherwise_share_no_cache_entry(scripted: Any, says_yes: Any) -> None:
+    """T22."""
+    cache, bound = InMemoryCache(), scripted("no", "no", "yes")
+    hasty: Any = [lambda view: ExitReason("hasty", "one is enough")]
+    settings: Any = {"bound": bound, "evaluator": says_yes, "cache": cache}
+    assert LoopedChatModel(**settings, exit_conditions=hasty).invoke("?").text == "no"
+    assert LoopedChatModel(**settings).invoke("?").text == "yes"
+
+
+def test_two_loops_over_models_of_other_servers_share_no_cache_entry(answering: Any) -> None:
+    """T22: the parameters that a model tells of itself need not tell its server."""
+    cache, here, there = InMemoryCache(), answering("here"), answering("there")
+    said = [
+        LoopedChatModel(
+            bound=ChatOpenAI(model="small", base_url=server, api_key="local"),
+            evaluator=LengthEvaluator(min_words=1),
+            cache=cache,
+        ).invoke("?")
+        for server in (here, there, here)
+    ]
+    assert [message.text for message in said] == ["here", "there", "here"]
 
 
 def test_the_bound_models_profile_and_names_are_its_own(scripted: Any) -> None:

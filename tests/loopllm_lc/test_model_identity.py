@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
 from langchain_openai import ChatOpenAI, OpenAI
 
+from loopllm_lc.anatomy import dissect
 from loopllm_lc.model_identity import model_id_of
+
+PROMPT = ChatPromptTemplate.from_template("{x}")
 
 
 @pytest.fixture
@@ -45,6 +49,17 @@ def test_a_model_chosen_by_the_config_is_the_one_that_learns(gpt: Any) -> None:
     choosing = gpt.configurable_fields(model_name=ConfigurableField(id="which"))
     assert model_id_of(choosing) == "gpt-4o-mini"
     assert model_id_of(choosing, {"configurable": {"which": "gpt-5"}}) == "gpt-5"
+
+
+def test_a_model_chosen_by_a_config_that_is_bound_to_it_is_the_one_that_learns(gpt: Any) -> None:
+    choosing = gpt.configurable_fields(model_name=ConfigurableField(id="which"))
+    for wrapped in (
+        choosing.bind(stop=["x"]).with_config(configurable={"which": "gpt-5"}),
+        choosing.with_fallbacks([gpt]).with_config(configurable={"which": "gpt-5"}),
+        dissect((PROMPT | choosing).with_config(configurable={"which": "gpt-5"})).asked,
+    ):
+        assert model_id_of(wrapped) == "gpt-5"
+        assert model_id_of(wrapped, {"configurable": {"which": "gpt-6"}}) == "gpt-6"
 
 
 def test_a_nameless_model_has_no_name_rather_than_a_made_up_one() -> None:

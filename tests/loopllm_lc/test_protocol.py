@@ -195,6 +195,15 @@ def test_mapping_and_tools_work_as_for_any_runnable(scripted: Any) -> None:
     assert tool.invoke({"x": "you"}) == "hi"
 
 
+def test_a_tool_of_a_loop_with_a_key_for_feedback_is_called_without_it(scripted: Any) -> None:
+    prompt = ChatPromptTemplate.from_template("{x} {feedback}")
+    looped = LoopedRunnable(
+        bound=prompt | scripted("hi") | StrOutputParser(), evaluator=bool, feedback_key="feedback"
+    )
+    assert looped.get_input_jsonschema()["required"] == ["x"]
+    assert looped.as_tool(name="greet", description="Greet.").invoke({"x": "you"}) == "hi"
+
+
 def test_the_graph_shows_the_bound_chain_and_the_way_back(scripted: Any) -> None:
     looped = LoopedRunnable(bound=PROMPT | scripted("hi") | StrOutputParser(), evaluator=bool)
     drawn = looped.get_graph()
@@ -210,6 +219,13 @@ def test_the_graph_shows_the_bound_chain_and_the_way_back(scripted: Any) -> None
     assert looped.get_prompts() == [PROMPT]
 
 
+def test_a_loop_around_a_loop_can_be_drawn(scripted: Any) -> None:
+    inner = PROMPT | LoopedRunnable(bound=scripted("hi"), evaluator=bool) | StrOutputParser()
+    drawn = LoopedRunnable(bound=inner, evaluator=bool, feedback_key="x").get_graph()
+    assert [node.name for node in drawn.nodes.values()].count("evaluate") == 2
+    assert drawn.draw_mermaid()
+
+
 def test_a_loop_in_a_chain_can_be_drawn(scripted: Any) -> None:
     chain = PROMPT | LoopedRunnable(bound=scripted("hi"), evaluator=bool) | StrOutputParser()
     assert "evaluate" in chain.get_graph().draw_mermaid()
@@ -223,6 +239,20 @@ def test_a_loop_with_tools_is_a_loop(scripted: Any) -> None:
     assert looped.task_type == "t"
     assert looped.invoke({"x": "?"}).tool_calls == [call]
     assert model.seen_kwargs[0]["tools"] == [{"name": "f"}]
+
+
+def test_a_loop_with_fallbacks_takes_tools_as_a_model_with_fallbacks_does(scripted: Any) -> None:
+    call = {"name": "f", "args": {}, "id": "1", "type": "tool_call"}
+    failing = LoopedRunnable(bound=scripted(ZeroDivisionError("boom")), evaluator=bool)
+    standing_in = LoopedRunnable(bound=scripted(AIMessage("", tool_calls=[call])), evaluator=bool)
+    either: Any = failing.with_fallbacks([standing_in])
+    assert either.bind_tools([{"name": "f"}]).invoke("?").tool_calls == [call]
+
+
+def test_a_loop_is_as_generic_when_it_runs_as_a_checker_sees_it(scripted: Any) -> None:
+    looped = LoopedRunnable[str, AIMessage](bound=scripted("hi"), evaluator=bool)
+    assert isinstance(looped, LoopedRunnable)
+    assert (looped.get_name(), looped.invoke("?").text) == ("LoopedRunnable", "hi")
 
 
 def test_a_loop_with_a_structure_is_a_loop(scripted: Any) -> None:

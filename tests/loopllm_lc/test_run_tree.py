@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langchain_core.callbacks import UsageMetadataCallbackHandler
@@ -51,6 +52,20 @@ async def test_drafts_and_evaluations_are_children_of_the_loop_with_their_round_
     assert [recorder.parent_name(run) for run in judged] == ["mine", "mine"]
     assert [f"loopllm:evaluate:{n}" in run["tags"] for n, run in enumerate(judged, 1)] == [True, True]
     assert [run["outputs"]["score"] for run in judged] == [0.2, 1.0]
+
+
+@pytest.mark.parametrize("how", CALLS)
+async def test_the_name_of_a_bound_chains_run_is_not_its_steps(
+    scripted: Any, says_yes: Any, recorder: Any, how: Any
+) -> None:
+    """T1: nor is its id, which two runs cannot share."""
+    chain = ChatPromptTemplate.from_template("{x}") | scripted("no", "yes") | StrOutputParser()
+    bound = chain.with_config(run_name="mine", run_id=uuid4(), tags=["kept"])
+    await call(LoopedRunnable(bound=bound, evaluator=says_yes), how, {"x": "?"}, {"callbacks": [recorder]})
+    models = recorder.named("ScriptedModel")
+    assert len(models) == 2
+    assert all("kept" in run["tags"] for run in models)
+    assert recorder.named("mine") == []
 
 
 @pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])

@@ -278,3 +278,38 @@ async def test_the_chunks_of_a_draft_that_took_anothers_id_carry_their_own(scrip
     ids = {piece.id for piece in await streamed(looped, "?", how)}
     assert len(ids) == 1
     assert ids != {"same"}
+
+
+@HOW
+async def test_a_retry_of_what_is_bound_holds_for_a_stream_too(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    """T32: LangChain itself repeats no stream."""
+    model = scripted(ValueError("boom"), "no", ValueError("boom"), "yes it is")
+    settings: Any = {"stop_after_attempt": 2, "wait_exponential_jitter": False}
+    for bound in (model.with_retry(**settings), model.with_retry(**settings).with_fallbacks([scripted("x")])):
+        model.seen.clear()
+        for read, words in ((StrOutputParser(), str), (RunnableLambda(lambda message: message.text), str)):
+            model.seen.clear()
+            looped = LoopedRunnable(bound=PROMPT | bound | read, evaluator=says_yes)
+            assert "".join(map(words, await streamed(looped, {"x": "?"}, how))) == "yes it is"
+        model.seen.clear()
+        pieces = await streamed(LoopedRunnable(bound=bound, evaluator=says_yes), "?", how)
+        assert [(piece.text, piece.chunk_position) for piece in pieces] == [("yes it is", "last")]
+
+
+@HOW
+async def test_a_chain_under_a_config_streams_in_the_pieces_of_the_chain(scripted: Any, how: Any) -> None:
+    chain = (PROMPT | scripted("yes it is") | StrOutputParser()).with_config(tags=["mine"])
+    looped = LoopedRunnable(bound=chain, evaluator=lambda text: 1.0)
+    assert [piece for piece in await streamed(looped, {"x": "?"}, how) if piece] == ["yes", " it", " is"]
+
+
+@HOW
+async def test_a_listener_to_a_chain_hears_of_each_draft_once(scripted: Any, says_yes: Any, how: Any) -> None:
+    heard: Any = []
+    chain = PROMPT | scripted("no", "yes it is") | StrOutputParser()
+    listening = chain.with_listeners(on_end=lambda run: heard.append(run.outputs.get("output")))
+    pieces = await streamed(LoopedRunnable(bound=listening, evaluator=says_yes), {"x": "?"}, how)
+    assert "".join(pieces) == "yes it is"
+    assert [said for said in heard if isinstance(said, str)] == ["no", "yes it is"]
