@@ -22,11 +22,12 @@ from llama_index.core.query_engine import CitationQueryEngine, TransformQueryEng
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from loopllm.providers.base import Completion
-from loopllm.providers.deadline import await_within, call_within
+from loopllm.providers.deadline import await_within, call_in_thread, call_within
 from loopllm_li.answer_rounds import AnswerAttempt
 from loopllm_li.answers import Answer, aanswer_of, answer_of
 from loopllm_li.bundles import plain
 from loopllm_li.llm_calls import LLMCalls
+from loopllm_li.pretended_async import writer_blocks_when_awaited
 from loopllm_li.transform_engine import LoopedTransformQueryEngine, answers_from_nodes, aretrieve_with
 
 DEFAULT_REVISION_PROMPT = PromptTemplate("{query_str}\n\n{revision}")
@@ -95,6 +96,8 @@ class Answering:
         return replace(answer, usage=calls.usage)
 
     async def _aask(self, prompt: AnswerAttempt) -> Answer:
+        if writer_blocks_when_awaited(self._engine):
+            return await call_in_thread(self._ask, prompt)
         bundle, calls = self._bundle(prompt), LLMCalls()
         with calls.listening():
             if self._retrieves_first and self._nodes is None:

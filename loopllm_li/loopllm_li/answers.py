@@ -21,6 +21,7 @@ from llama_index.core.base.response.schema import (
 from llama_index.core.schema import MetadataMode, NodeWithScore
 from llama_index.core.types import TokenAsyncGen, TokenGen
 
+from loopllm.providers.deadline import call_in_thread
 from loopllm.results import UNKNOWN_USAGE, Usage
 
 _PIECE = re.compile(r"\s*\S+|\s+$")
@@ -67,9 +68,11 @@ def answer_of(response: RESPONSE_TYPE) -> Answer:
 
 
 async def aanswer_of(response: RESPONSE_TYPE) -> Answer:
-    """Return a response as an answer; an async stream is awaited to its end."""
+    """Return a response as an answer; a stream is read to its end, a blocking one in a thread."""
     if isinstance(response, AsyncStreamingResponse):
         return Answer(*_settled(await response.get_response()), streamed=True)
+    if isinstance(response, StreamingResponse):
+        return await call_in_thread(answer_of, response)
     return answer_of(response)
 
 

@@ -12,6 +12,7 @@ from llama_index.core.llms import LLM
 from loopllm.errors import MisuseError
 from loopllm.providers.base import TextPrompt
 
+_BESIDE_CONTENT = ("name", "tool_calls", "tool_call_id", "function_call")
 Prompt = TextPrompt | Sequence[ChatMessage]
 """A string, messages in the OpenAI form, or LlamaIndex's own messages, whose blocks are kept."""
 
@@ -28,6 +29,12 @@ def as_chat_messages(prompt: Prompt) -> list[ChatMessage]:
     if not messages:
         raise MisuseError("a prompt without any message cannot be sent")
     return messages
+
+
+def asked_in(messages: Sequence[ChatMessage]) -> str:
+    """Return the user's last words in a conversation, which may go on with the results of tools."""
+    users = [message for message in messages if message.role == MessageRole.USER]
+    return (users or messages)[-1].content or ""
 
 
 def with_system_prompt(messages: list[ChatMessage], llm: LLM) -> list[ChatMessage]:
@@ -63,18 +70,23 @@ def _as_chat_message(message: Any) -> ChatMessage:
     except ValueError as error:
         known = ", ".join(role.value for role in MessageRole)
         raise MisuseError(f"LlamaIndex knows no role {message['role']!r}; use one of {known}") from error
-    content = message.get("content")
+    content, others = message.get("content"), _others(message)
     if content is None or isinstance(content, str):
-        return ChatMessage(role=role, content=content)
-    return ChatMessage(role=role, blocks=[_as_block(part) for part in content])
+        return ChatMessage(role=role, content=content, additional_kwargs=others)
+    return ChatMessage(role=role, blocks=[_as_block(part) for part in content], additional_kwargs=others)
+
+
+def _others(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what LlamaIndex keeps beside the content; servers refuse the empty ones that a dumped reply has."""
+    return {name: message[name] for name in _BESIDE_CONTENT if message.get(name)}
 
 
 def _as_block(part: Any) -> TextBlock | ImageBlock:
     match part:
         case {"type": "text", "text": str(text)}:
             return TextBlock(text=text)
-        case {"type": "image_url", "image_url": {"url": str(url)}}:
-            return ImageBlock(url=url)
+        case {"type": "image_url", "image_url": {"url": str(url), **others}}:
+            return ImageBlock(url=url, detail=others.get("detail"))
         case _:
             kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
             raise MisuseError(

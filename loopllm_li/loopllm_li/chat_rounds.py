@@ -13,6 +13,7 @@ from loopllm.evaluators import as_evaluator
 from loopllm.providers.base import Completion
 from loopllm.providers.deadline import await_within, call_in_thread, call_within
 from loopllm.results import EvaluationResult
+from loopllm_li.chat_messages import asked_in
 from loopllm_li.judge_face import JudgeFace
 from loopllm_li.model_names import model_name_of
 from loopllm_li.provider import blocks_when_awaited
@@ -75,7 +76,7 @@ class ChatFormat:
             return messages
         if messages and messages[-1].role == MessageRole.USER:
             last = messages[-1]  # two user turns in a row are refused by several chat templates
-            blocks = [*last.blocks, TextBlock(text=feedback)]
+            blocks = [*last.blocks, TextBlock(text=_apart(last, feedback))]
             messages[-1] = ChatMessage(
                 role=last.role, blocks=blocks, additional_kwargs=last.additional_kwargs
             )
@@ -129,11 +130,16 @@ class ChatJudge(JudgeFace):
         return await self._judge.aevaluate(text_of(output), _facts(output, context))
 
 
+def _apart(last: ChatMessage, feedback: str) -> str:
+    """Begin feedback with an empty line after other words: some clients send text blocks without anything between."""
+    return f"\n\n{feedback}" if last.blocks and isinstance(last.blocks[-1], TextBlock) else feedback
+
+
 def _facts(output: ChatResponse, context: Mapping[str, Any] | None) -> dict[str, Any]:
     facts = dict(context or {})
     messages = facts.get("prompt")
     if isinstance(messages, Sequence) and messages and not isinstance(messages, str):
-        facts.setdefault("query", messages[-1].content or "")
+        facts.setdefault("query", asked_in(messages))
     return {**facts, "response": output}
 
 

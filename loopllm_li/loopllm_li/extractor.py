@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from llama_index.core.base.llms.types import LLMMetadata
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
 from llama_index.core.extractors import BaseExtractor
 from llama_index.core.llms import LLM
@@ -18,9 +17,11 @@ from loopllm.errors import MisuseError
 from loopllm.evaluators import as_evaluator
 from loopllm.providers.base import TextPrompt
 from loopllm_li.background_loop import run_blocking
+from loopllm_li.llama_evaluator import adapted
 from loopllm_li.model_names import model_name_of
 from loopllm_li.provider import LlamaIndexProvider
 from loopllm_li.spans import InstrumentationObserver, SpannedRounds
+from loopllm_li.written_parts import identity_of, written_llm
 
 DEFAULT_EXTRACT_TEMPLATE = "Here is a text:\n\n{context_str}\n\nSummarise it in one sentence.\n\nSummary:"
 
@@ -41,6 +42,7 @@ class LoopedExtractor(BaseExtractor):
         is learned is kept: a path or an address as `AdaptivePriors.open` takes it. None learns
             nothing.
         task_type: Under which name it is learned.
+        model_id: The name of the model, for LLMs that do not state it.
         least_score: Texts that score below are left out of the metadata.
         num_workers: Nodes that are worked on at the same time.
 
@@ -55,14 +57,20 @@ class LoopedExtractor(BaseExtractor):
     config: LoopConfig = Field(default_factory=LoopConfig)
     priors_address: str | None = None
     task_type: str = "extract"
+    model_id: str | None = None
     least_score: float = 0.0
     _priors: AdaptivePriors | None = PrivateAttr(default=None)
 
     def __init__(self, *, llm: LLM, evaluator: Any, **fields: Any) -> None:
         if not isinstance(llm, LLM):
             raise MisuseError(f"llm must be a LlamaIndex LLM, got a {type(llm).__name__}")
-        as_evaluator(evaluator)  # what is no evaluator is refused now, not at the first node
-        super().__init__(**{"llm": llm, "evaluator": evaluator, **fields})
+        judge = adapted(evaluator)
+        as_evaluator(judge)  # what is no evaluator is refused now, not at the first node
+        super().__init__(**{"llm": llm, "evaluator": judge, **fields})
+        if "context_str" not in self._template().template_vars:
+            raise MisuseError("prompt_template must hold {context_str}, or the model never sees the text")
+        if not 0.0 <= self.least_score <= 1.0:
+            raise MisuseError(f"least_score must be a number in [0, 1], got {self.least_score!r}")
 
     def __repr__(self) -> str:  # LLMs show their keys, and addresses their passwords
         return f"LoopedExtractor(llm={type(self.llm).__name__}, metadata_key={self.metadata_key!r})"
@@ -86,7 +94,12 @@ class LoopedExtractor(BaseExtractor):
             async with gate:
                 return await self._extract_one(loop, node)
 
-        return list(await asyncio.gather(*(one(node) for node in nodes)))
+        extractions = [asyncio.ensure_future(one(node)) for node in nodes]
+        try:
+            return list(await asyncio.gather(*extractions))
+        finally:  # after a failure nobody wants the others any more
+            for extraction in extractions:
+                extraction.cancel()
 
     def extract(self, nodes: Sequence[BaseNode]) -> list[dict[str, Any]]:
         """Return what `aextract` does, blocking; all calls run on one background event loop."""
@@ -104,7 +117,7 @@ class LoopedExtractor(BaseExtractor):
         if self.priors_address is not None and self._priors is None:
             self._priors = AdaptivePriors.open(self.priors_address)
         return LoopedLLM(
-            SpannedRounds(LlamaIndexProvider(self.llm)),
+            SpannedRounds(LlamaIndexProvider(self.llm, model_id=self.model_id)),
             self.config,
             priors=self._priors,
             observers=(InstrumentationObserver(),),
@@ -116,14 +129,12 @@ class LoopedExtractor(BaseExtractor):
     @field_serializer("evaluator")
     def _write_evaluator(self, evaluator: Any) -> str:
         """Write which evaluator it is, the same in every process, since caches of pipelines go by what is written."""
-        kind = evaluator if hasattr(evaluator, "__qualname__") else type(evaluator)
-        return f"{kind.__module__}.{kind.__qualname__}"
+        return identity_of(evaluator)
 
     @field_serializer("llm")
     def _write_llm(self, llm: LLM) -> dict[str, Any]:
-        """Write which model it is, and no key."""
-        metadata: LLMMetadata = llm.metadata
-        return {"class_name": llm.class_name(), "model": model_name_of(llm) or metadata.model_name}
+        """Write which model it is with its settings, which the answers depend on, and no key."""
+        return {"model": model_name_of(llm), **written_llm(llm)}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the fields; LlamaIndex would silently drop one that cannot be pickled."""

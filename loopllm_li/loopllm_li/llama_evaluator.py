@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.evaluation import BaseEvaluator
 from llama_index.core.evaluation import EvaluationResult as LlamaResult
 from llama_index.core.evaluation.guideline import GuidelineEvaluator
@@ -15,9 +16,12 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from loopllm.errors import EvaluatorError, MisuseError
 from loopllm.evaluators.checks import stated_spread
+from loopllm.providers.deadline import call_in_thread
 from loopllm.results import EvaluationResult
-from loopllm_li.background_loop import run_blocking
+from loopllm_li.background_loop import on_background_loop, run_blocking
+from loopllm_li.chat_messages import as_chat_messages, asked_in
 from loopllm_li.evaluation_verdicts import known_kind, scaled, verdict_of
+from loopllm_li.pretended_async import judge_blocks_when_awaited
 
 _PICTURES = ("image_paths", "image_urls")  # what multi-modal evaluators look at
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)  # what LlamaIndex's own parsers raise
@@ -37,7 +41,8 @@ class LlamaIndexEvaluator:
         scale: Lowest and highest score of an evaluator of your own that does not score from 0 to 1.
         test_retest_sd: Standard deviation of its scores in [0, 1] of one answer, when it is known; None leaves it to be
             learned.
-        **arguments: Passed to every call of the evaluator.
+        **arguments: Passed to every call of the evaluator; `context["contexts"]` goes before `contexts`, and
+            `second_response` before the previous answer.
 
     Raises:
         MisuseError: It is no evaluator of LlamaIndex, or the scale is empty.
@@ -91,17 +96,21 @@ class LlamaIndexEvaluator:
         ):
             return EvaluationResult(0.5)  # nothing to compare the first answer with
         try:
-            result = await self.evaluator.aevaluate(**arguments)
+            result = await self._asked(arguments)
         except _UNREADABLE as error:
             raise EvaluatorError(f"{self.name} failed: {error}") from error
         return verdict_of(self._kind, self._rescaled(result), self._threshold)
 
+    async def _asked(self, arguments: dict[str, Any]) -> LlamaResult:
+        if judge_blocks_when_awaited(self.evaluator) and not on_background_loop():
+            return await call_in_thread(_blocking, self.evaluator, arguments)
+        return await self.evaluator.aevaluate(**arguments)
+
     def _question(self, output: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
         arguments: dict[str, Any] = {"query": _words(facts), "response": output, **self._arguments}
-        contexts = facts.get("contexts")
+        arguments["contexts"] = facts.get("contexts", self._arguments.get("contexts"))
         if isinstance(output, list):
-            contexts, arguments["response"] = [_text(node) for node in output], ""
-        arguments["contexts"] = contexts
+            arguments["contexts"], arguments["response"] = [_text(node) for node in output], ""
         arguments.update({name: facts[name] for name in _PICTURES if name in facts})
         reference = facts.get("reference", self._reference)
         if reference is not None:
@@ -111,13 +120,22 @@ class LlamaIndexEvaluator:
                 f'{self.name} compares with an expected answer: give reference= or context["reference"]'
             )
         if isinstance(self.evaluator, PairwiseComparisonEvaluator):
-            arguments["second_response"] = facts.get("previous_answer")
+            arguments.setdefault("second_response", facts.get("previous_answer"))
         return arguments
 
     def _rescaled(self, result: LlamaResult) -> LlamaResult:
         if self._scale is None or result.score is None:
             return result
         return result.model_copy(update={"score": scaled(result.score, *self._scale)})
+
+
+def adapted(evaluator: Any) -> Any:
+    """Return an evaluator of LlamaIndex in its adapter, and anything else as it is."""
+    return LlamaIndexEvaluator(evaluator) if isinstance(evaluator, BaseEvaluator) else evaluator
+
+
+def _blocking(evaluator: BaseEvaluator, arguments: dict[str, Any]) -> LlamaResult:
+    return run_blocking(evaluator.aevaluate(**arguments))
 
 
 def _with_own_template(evaluator: BaseEvaluator) -> BaseEvaluator:
@@ -131,6 +149,12 @@ def _with_own_template(evaluator: BaseEvaluator) -> BaseEvaluator:
 
 def _words(facts: Mapping[str, Any]) -> str:
     query = facts.get("query", facts.get("prompt"))
+    if (
+        isinstance(query, list | tuple)
+        and query
+        and all(isinstance(each, ChatMessage | Mapping) for each in query)
+    ):
+        return asked_in(as_chat_messages(query))  # a conversation
     return query.query_str if isinstance(query, QueryBundle) else str(query or "")
 
 

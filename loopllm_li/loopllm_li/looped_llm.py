@@ -29,11 +29,12 @@ from loopllm.results import RefinementResult, Usage
 from loopllm.telemetry.base import Observer
 from loopllm_li.chat_rounds import ChatFormat, ChatJudge, ChatRounds, Conversation
 from loopllm_li.completion_rounds import CompletionRounds, Words
+from loopllm_li.llama_evaluator import adapted
 from loopllm_li.provider import LlamaIndexProvider
 from loopllm_li.spans import InstrumentationObserver, SpannedRounds
 from loopllm_li.stories import story_of, usage_dict
+from loopllm_li.written_parts import written_llm
 
-_SECRET = re.compile(r"(?:^|_)(?:api_?key|secret|password|token|credentials?|default_headers)(?:$|_)")
 _PIECE = re.compile(r"\s*\S+|\s+$")
 
 
@@ -53,7 +54,7 @@ class LoopedLlamaLLM(LLM):
 
     Args:
         llm: The LLM to loop.
-        evaluator: Scores `(text, context)`.
+        evaluator: Scores `(text, context)`; an evaluator of LlamaIndex too.
         config: Limits and settings of the loop.
         priors: What earlier runs have taught; the LLM learns by itself.
         task_type: Under which name it is learned.
@@ -86,10 +87,11 @@ class LoopedLlamaLLM(LLM):
     ) -> None:
         if not isinstance(llm, LLM):
             raise MisuseError(f"llm must be a LlamaIndex LLM, got a {type(llm).__name__}")
-        as_evaluator(evaluator)  # what is no evaluator is refused now, not at the first call
+        judge = adapted(evaluator)
+        as_evaluator(judge)  # what is no evaluator is refused now, not at the first call
         own = {name: getattr(llm, name) for name in _SHARED_FIELDS}
         super().__init__(**{**own, "llm": llm, "task_type": task_type, "model_id": model_id, **fields})
-        self._evaluator = evaluator
+        self._evaluator = judge
         self._config = config or LoopConfig()
         self._priors = priors
         self._observers = tuple(observers)
@@ -102,8 +104,8 @@ class LoopedLlamaLLM(LLM):
 
     @field_serializer("llm")
     def _write_llm(self, llm: LLM) -> dict[str, Any]:
-        """Write the inner LLM as it writes itself, without keys, which it leaves out only when it is outermost."""
-        return {name: value for name, value in llm.to_dict().items() if not _SECRET.search(name)}
+        """Write the inner LLM without keys, which it leaves out only when it is outermost."""
+        return written_llm(llm)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle as LlamaIndex does, which would silently drop a part that cannot be pickled.
@@ -227,15 +229,15 @@ class LoopedLlamaLLM(LLM):
 
     # -- the loops ----------------------------------------------------------------------------------------------
 
-    def _chat_rounds(self, arguments: dict[str, Any]) -> ChatRounds:
-        return ChatRounds(self.llm, arguments, self.model_id)
+    def _chat_rounds(self, arguments: dict[str, Any]) -> Provider[Conversation, ChatResponse]:
+        return SpannedRounds(ChatRounds(self.llm, arguments, self.model_id))
 
     def _chat_loop(
         self, rounds: Provider[Conversation, ChatResponse]
     ) -> LoopedLLM[Conversation, ChatResponse]:
         self._lend_callbacks()
         return LoopedLLM(
-            SpannedRounds(rounds),
+            rounds,
             self._config,
             priors=self._priors,
             observers=(InstrumentationObserver(), *self._observers),
@@ -297,7 +299,8 @@ def chat_response(
         result: The run.
         and_usage: Tokens of a call that became no draft, to be counted too.
     """
-    return ChatResponse(message=result.output.message, raw=_raw(result, and_usage))
+    draft = result.output
+    return ChatResponse(message=draft.message, raw=_raw(result, and_usage), logprobs=draft.logprobs)
 
 
 def _completion_response(result: RefinementResult[TextPrompt, str]) -> CompletionResponse:

@@ -12,7 +12,7 @@ from llama_index.core.tools import BaseTool
 
 from loopllm.errors import MisuseError
 from loopllm.results import RefinementResult
-from loopllm_li.chat_rounds import ChatJudge, ChatRounds, Conversation
+from loopllm_li.chat_rounds import ChatJudge, Conversation
 from loopllm_li.looped_llm import LoopedLlamaLLM, chat_response
 from loopllm_li.tool_turns import ToolAwareRounds, ToolTurnError
 
@@ -107,7 +107,7 @@ class LoopedFunctionCallingLLM(LoopedLlamaLLM, FunctionCallingLLM):
         return self.llm
 
     def _tool_aware(self, arguments: dict[str, Any]) -> ToolAwareRounds:
-        return ToolAwareRounds(ChatRounds(self.llm, arguments, self.model_id), self._calls_tools)
+        return ToolAwareRounds(self._chat_rounds(arguments), self._calls_tools)
 
     def _calls_tools(self, reply: ChatResponse) -> bool:
         return bool(self.get_tool_calls_from_response(reply, error_on_no_tool_call=False))

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.response.schema import RESPONSE_TYPE, AsyncStreamingResponse, StreamingResponse
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
-from llama_index.core.evaluation import BaseEvaluator
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType, PromptMixinType
 from llama_index.core.schema import NodeWithScore, QueryBundle
@@ -27,7 +26,7 @@ from loopllm_li.answers import Answer, aanswer_of, answer_of, shown
 from loopllm_li.background_loop import run_blocking
 from loopllm_li.bundles import plain
 from loopllm_li.deep_prompts import DeepPrompts, has_usable_prompts
-from loopllm_li.llama_evaluator import LlamaIndexEvaluator
+from loopllm_li.llama_evaluator import LlamaIndexEvaluator, adapted
 from loopllm_li.llm_calls import LLMCalls
 from loopllm_li.model_names import model_name_of
 from loopllm_li.opened_runs import AnswerLoop, aopened, opened
@@ -101,10 +100,10 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
             raise MisuseError(
                 f"query_engine must be a LlamaIndex query engine, got {type(query_engine).__name__}"
             )
-        adapted = LlamaIndexEvaluator(evaluator) if isinstance(evaluator, BaseEvaluator) else evaluator
-        as_evaluator(adapted)  # what is no evaluator is refused now, not at the first query
+        judge = adapted(evaluator)
+        as_evaluator(judge)  # what is no evaluator is refused now, not at the first query
         self._query_engine = query_engine
-        self._evaluator = adapted
+        self._evaluator = judge
         self._config = config or LoopConfig()
         self._priors = priors
         self._task_type = task_type
@@ -191,7 +190,9 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
                 return _outcome(await self._alooped(query, answer))
 
             return OptimisticStream(first, self._revision_notice, calls).aresponse(finish)
-        opening = replace(await aanswer_of(first), usage=calls.usage, latency_ms=calls.latency_ms)
+        with calls.listening():  # it may be a blocking stream, whose model is asked while it is read
+            whole = await aanswer_of(first)
+        opening = replace(whole, usage=calls.usage, latency_ms=calls.latency_ms)
         return self._shown(await self._alooped(query, opening), awaited=True)
 
     @dispatcher.span

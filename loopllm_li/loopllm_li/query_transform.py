@@ -15,6 +15,7 @@ from llama_index.core.schema import QueryBundle, QueryType
 from loopllm import AdaptivePriors, Condition, LoopConfig
 from loopllm.telemetry.base import Observer
 from loopllm_li.bundles import RefinedQueryBundle
+from loopllm_li.llama_evaluator import adapted
 from loopllm_li.query_refiner import QueryRefiner
 from loopllm_li.retrieval_evaluators import TermCoverage
 from loopllm_li.rewriting import DEFAULT_REWRITE_PROMPTS, RewriteMode, Wording
@@ -86,7 +87,7 @@ class LoopedQueryTransform(BaseQueryTransform):
         self._refiner = QueryRefiner(
             llm=llm,
             retriever=retriever,
-            evaluator=TermCoverage() if evaluator is None else evaluator,
+            evaluator=TermCoverage() if evaluator is None else adapted(evaluator),
             config=config or LoopConfig(),
             priors=priors,
             task_type=task_type,

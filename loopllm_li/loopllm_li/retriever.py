@@ -15,8 +15,9 @@ from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from loopllm import AdaptivePriors, Condition, LoopConfig
-from loopllm.errors import EvaluatorError, MisuseError
+from loopllm.errors import MisuseError
 from loopllm.telemetry.base import Observer
+from loopllm_li.llama_evaluator import adapted
 from loopllm_li.pooling import Combine, distinct_nodes, pooled, scorer_of
 from loopllm_li.query_refiner import FoundNodes, QueryRefiner
 from loopllm_li.retrieval_evaluators import TermCoverage
@@ -65,7 +66,7 @@ class LoopedRetriever(BaseRetriever):
         self._refiner = QueryRefiner(
             llm=llm,
             retriever=retriever,
-            evaluator=TermCoverage() if evaluator is None else evaluator,
+            evaluator=TermCoverage() if evaluator is None else adapted(evaluator),
             config=config or LoopConfig(),
             priors=priors,
             task_type=task_type,
@@ -80,7 +81,8 @@ class LoopedRetriever(BaseRetriever):
         if combine not in {"best", "pool"}:
             raise MisuseError(f'combine must be "best" or "pool", got {combine!r}')
         self._scorer = scorer_of(self._refiner.evaluator) if combine == "pool" else None
-        super().__init__(callback_manager=callback_manager or retriever.callback_manager)
+        inner = getattr(retriever, "callback_manager", None)  # LlamaIndex takes retrievers that never set one
+        super().__init__(callback_manager=callback_manager or inner)
 
     def __repr__(self) -> str:
         return f"LoopedRetriever({type(self._refiner.retriever).__name__}, config={self._refiner.config!r})"
@@ -92,24 +94,28 @@ class LoopedRetriever(BaseRetriever):
             Exception: What the retriever raised on the unchanged query, when there is nothing to return.
         """
         found = _or_raise(self._refiner.find(query))
-        if self._scorer is None:
+        if self._scorer is None or found.error is not None:
             return found
         nodes = distinct_nodes(found.rounds)
         try:
             return _pooled(found, nodes, self._scorer.score_nodes(nodes, {"query": found.bundle.original}))
-        except EvaluatorError as error:
+        except MisuseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an embedding service fails in its own ways
             return _not_pooled(found, error)
 
     async def afind(self, query: str | QueryBundle) -> FoundNodes:
         """Return what `find` does without blocking the event loop."""
         found = _or_raise(await self._refiner.afind(query))
-        if self._scorer is None:
+        if self._scorer is None or found.error is not None:
             return found
         nodes = distinct_nodes(found.rounds)
         try:
             scores = await self._scorer.ascore_nodes(nodes, {"query": found.bundle.original})
             return _pooled(found, nodes, scores)
-        except EvaluatorError as error:
+        except MisuseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
             return _not_pooled(found, error)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -130,7 +136,7 @@ def _pooled(found: FoundNodes, nodes: Sequence[NodeWithScore], scores: Sequence[
     return replace(found, nodes=pooled(nodes, scores, at_most))
 
 
-def _not_pooled(found: FoundNodes, error: EvaluatorError) -> FoundNodes:
+def _not_pooled(found: FoundNodes, error: Exception) -> FoundNodes:
     logger.warning("the nodes of the best round are returned without those of the others: %s", error)
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 from llama_index.core.evaluation import PairwiseComparisonEvaluator
 from llama_index.core.schema import QueryBundle
 
-from loopllm.errors import EvaluatorError, MisuseError
+from loopllm.errors import MisuseError
 from loopllm.results import IterationRecord, RefinementResult
 from loopllm_li.answer_rounds import AnswerAttempt
 from loopllm_li.answers import Answer
@@ -55,7 +55,9 @@ class TieBreak:
         rival = {**facts, "previous_answer": winner.output.text, "contexts": challenger.output.contexts}
         try:
             return (await self._judge.aevaluate(challenger.output.text, rival)).score > _EVEN
-        except EvaluatorError as error:
+        except MisuseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - its model fails in its own ways, and the answers are paid
             logger.warning("the earlier of two equal answers is kept: %s", error)
             return False
 

@@ -1,6 +1,7 @@
 """Turns in which a model calls a tool: they are no drafts, so a chat loop hands them on untouched.
 
-Rule: such a turn is neither scored nor learned from; it ends the run, whatever was drafted before.
+Rule: such a turn is neither scored nor learned from; it ends the run, whatever was drafted before. It is no failure
+either, so whoever raises it stands outside of the spans, which would show an error.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Callable
 from llama_index.core.base.llms.types import ChatResponse
 
 from loopllm.errors import ProviderError
-from loopllm.providers.base import Completion
-from loopllm_li.chat_rounds import ChatRounds, Conversation
+from loopllm.providers.base import Completion, Provider
+from loopllm_li.chat_rounds import Conversation
 
 CallsTools = Callable[[ChatResponse], bool]
 
@@ -36,7 +37,7 @@ class ToolAwareRounds:
         calls_tools: Says whether a reply calls tools.
     """
 
-    def __init__(self, rounds: ChatRounds, calls_tools: CallsTools) -> None:
+    def __init__(self, rounds: Provider[Conversation, ChatResponse], calls_tools: CallsTools) -> None:
         self.tool_turn: Completion[ChatResponse] | None = None
         self._rounds = rounds
         self._calls_tools = calls_tools

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from inspect import getattr_static
 from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.callbacks.base import EventContext
 from llama_index.core.query_engine import TransformQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
@@ -55,14 +58,25 @@ class LoopedTransformQueryEngine(DeepPrompts, TransformQueryEngine):
         bundle = self._transformed(query_bundle)
         if not answers_from_nodes(self._query_engine):
             return self._query_engine.query(bundle)
-        return self._query_engine.synthesize(query_bundle, self._query_engine.retrieve(bundle))
+        with self._query_event(query_bundle) as event:
+            response = self._query_engine.synthesize(query_bundle, self._query_engine.retrieve(bundle))
+            event.on_end(payload={EventPayload.RESPONSE: response})
+        return response
 
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         bundle = await self._atransformed(query_bundle)
         if not answers_from_nodes(self._query_engine):
             return await self._query_engine.aquery(bundle)
-        nodes = await aretrieve_with(self._query_engine, bundle)
-        return await self._query_engine.asynthesize(query_bundle, nodes)
+        with self._query_event(query_bundle) as event:
+            nodes = await aretrieve_with(self._query_engine, bundle)
+            response = await self._query_engine.asynthesize(query_bundle, nodes)
+            event.on_end(payload={EventPayload.RESPONSE: response})
+        return response
+
+    def _query_event(self, query_bundle: QueryBundle) -> AbstractContextManager[EventContext]:
+        """Tell what the inner engine's handlers would have heard of its own `query`."""
+        payload: dict[str, Any] = {EventPayload.QUERY_STR: query_bundle.query_str}
+        return self._query_engine.callback_manager.event(CBEventType.QUERY, payload=payload)
 
     def _transformed(self, query_bundle: QueryBundle) -> QueryBundle:
         if isinstance(query_bundle, RefinedQueryBundle):

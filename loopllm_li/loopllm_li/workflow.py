@@ -9,13 +9,14 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Workflow, step
 
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
-from loopllm.errors import MisuseError
+from loopllm.errors import EvaluatorError, MisuseError
 from loopllm.evaluators import as_evaluator
 from loopllm.events import DraftJudgedAgain, DraftScored, Finished
 from loopllm.providers.adapt import as_provider
 from loopllm.refinement import Refinement
 from loopllm.results import IterationRecord, RefinementResult
 from loopllm.telemetry.base import Observer
+from loopllm_li.llama_evaluator import adapted
 from loopllm_li.spans import InstrumentationObserver, SpannedRounds
 from loopllm_li.stories import story_of
 
@@ -84,7 +85,7 @@ class LoopedWorkflow(Workflow):
 
     Args:
         llm: A LlamaIndex LLM, a provider of loopllm, or a callable `prompt -> str`.
-        evaluator: Scores `(text, context)`.
+        evaluator: Scores `(text, context)`; an evaluator of LlamaIndex too.
         config: Limits and settings of the loop.
         priors: What earlier runs have taught.
         task_type: Under which name it is learned.
@@ -107,9 +108,9 @@ class LoopedWorkflow(Workflow):
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        as_evaluator(evaluator)  # what is no evaluator is refused now, not in a step
+        self._evaluator = adapted(evaluator)
+        as_evaluator(self._evaluator)  # what is no evaluator is refused now, not in a step
         self._provider = as_provider(llm)
-        self._evaluator = evaluator
         self._config = config or LoopConfig()
         self._priors = priors
         self._task_type = task_type
@@ -122,12 +123,16 @@ class LoopedWorkflow(Workflow):
         run = await self._run(loop, ctx, ev)
         result: RefinementResult[Any, str] | None = None
         events = loop.astream(run, self._evaluator, ev.context, task_type=self._task_type)
-        async for event in events:
-            if isinstance(event, DraftScored | DraftJudgedAgain):
-                await _keep(ctx, run)
-                ctx.write_event_to_stream(_told(event.record, event.best_score))
-            elif isinstance(event, Finished):
-                result = event.result
+        try:
+            async for event in events:
+                if isinstance(event, DraftScored | DraftJudgedAgain):
+                    await _keep(ctx, run)
+                    ctx.write_event_to_stream(_told(event.record, event.best_score))
+                elif isinstance(event, Finished):
+                    result = event.result
+        except EvaluatorError:  # the run is over, and to resume it would fail again for ever
+            await ctx.store.set(RUN, None)
+            raise
         if result is None:
             raise MisuseError("the loop ended without a result")
         await ctx.store.set(RUN, None)

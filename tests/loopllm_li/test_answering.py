@@ -1,8 +1,12 @@
 """Rounds of answering: the same sources in each of them, and no paid answer lost."""
 
+import asyncio
+from threading import Event
 from typing import Any
 
 import pytest
+from llama_index.core.base.llms.types import CompletionResponse
+from llama_index.core.indices.query.query_transform.base import IdentityQueryTransform
 from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
 from tests.loopllm_li.conftest import (
@@ -125,3 +129,34 @@ def test_a_handed_out_answer_is_not_followed_by_the_engines_failure() -> None:
 def test_without_any_answer_the_engines_failure_is_raised() -> None:
     with pytest.raises(ProviderError, match="the server is down"):
         looped_engine(ScriptedEngine([RuntimeError("the server is down")]), evaluator=broken).query(QUERY)
+
+
+# -- models that only pretend to be awaitable -------------------------------------------------------------------
+
+
+class LocalModel(ScriptedCompletions):
+    """A model in this process: awaited, it would answer on the event loop and leave it no time."""
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        wait = self.replies[0]
+        return CompletionResponse(text="0.9 free" if wait(5) else "0.9 blocked")
+
+
+async def test_an_engine_whose_model_blocks_when_awaited_does_not_block_the_event_loop() -> None:
+    free, loop = Event(), asyncio.get_running_loop()
+    llm = LocalModel(replies=[lambda seconds: loop.call_soon_threadsafe(free.set) and free.wait(seconds)])
+    inner = RetrieverQueryEngine(ShelfRetriever({QUERY: TEXTS}), get_response_synthesizer(llm=llm))
+    transformed = LoopedTransformQueryEngine(inner, IdentityQueryTransform())
+    for engine in (inner, transformed):
+        free.clear()
+        assert str(await looped_engine(engine).aquery(QUERY)) == "0.9 free"
+
+
+async def test_a_time_limit_interrupts_an_awaited_model_that_blocks() -> None:
+    never = Event()
+    llm = LocalModel(replies=[never.wait])
+    inner = RetrieverQueryEngine(ShelfRetriever({QUERY: TEXTS}), get_response_synthesizer(llm=llm))
+    response = await looped_engine(inner, config=LoopConfig(timeout_ms=50)).aquery(QUERY)
+    never.set()
+    assert story_of(response)["exit_reason"] == "timeout_ms"
+    assert story_of(response)["total_latency_ms"] < 4000.0

@@ -1,18 +1,22 @@
 """`LoopedExtractor`: metadata that is looped until it is good enough, in ingestion pipelines."""
 
+import asyncio
 import pickle
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from llama_index.core.evaluation import CorrectnessEvaluator
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.ingestion.pipeline import get_transformation_hash
 from llama_index.core.schema import TextNode
-from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions
+from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions, openai_like
 
 from loopllm import AdaptivePriors, LoopConfig, MisuseError
 from loopllm.errors import ProviderError
+from loopllm.evaluators import CompositeEvaluator, LengthEvaluator, RegexEvaluator
 from loopllm_li import LoopedExtractor
 
 
@@ -130,7 +134,78 @@ async def test_a_model_that_fails_is_not_hidden() -> None:
         await extractor.aextract(nodes())
 
 
-@pytest.mark.parametrize("wrong", [{"llm": "gpt"}, {"evaluator": 7}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"llm": "gpt"}, {"evaluator": 7}, {"prompt_template": "Summarise {text}"}, {"least_score": 5}],
+)
 def test_wrong_arguments_are_refused_when_built_naming_them(wrong: dict[str, Any]) -> None:
     with pytest.raises(MisuseError, match=next(iter(wrong))):
         LoopedExtractor(**{"llm": ScriptedChat(replies=["yes"]), "evaluator": judge, **wrong})
+
+
+def hash_with(**settings: Any) -> str:
+    extractor = LoopedExtractor(**{"llm": ScriptedChat(replies=["yes"]), "evaluator": judge, **settings})
+    return get_transformation_hash([TextNode(id_="1", text="a")], extractor)
+
+
+def likes(word: str, text: str) -> float:
+    return float(word in text)
+
+
+def test_an_evaluator_or_a_model_with_other_settings_is_another_transformation_for_the_cache() -> None:
+    def graded(least: int) -> str:
+        return hash_with(evaluator=CompositeEvaluator([LengthEvaluator(min_words=least)]))
+
+    def liked(word: str) -> str:
+        return hash_with(evaluator=partial(likes, word))
+
+    def asked(temperature: float) -> str:
+        return hash_with(llm=openai_like(temperature=temperature))
+
+    def judged_by(name: str) -> str:
+        return hash_with(evaluator=CorrectnessEvaluator(llm=ScriptedChat(replies=["x"], name=name)))
+
+    assert graded(5) == graded(5) != graded(50)
+    assert liked("sea") == liked("sea") != liked("land")
+    assert asked(0.1) == asked(0.1) != asked(0.9)
+    assert judged_by("small") == judged_by("small") != judged_by("large")
+
+
+def test_an_evaluator_is_written_alike_before_and_after_it_was_sent_to_another_process() -> None:
+    extractor = LoopedExtractor(
+        llm=ScriptedCompletions(replies=["yes"]),
+        evaluator=RegexEvaluator(["a+", "b"]),
+        priors_address="memory://",
+    )
+    assert pickle.loads(pickle.dumps(extractor)).to_dict() == extractor.to_dict()
+
+
+def test_no_key_of_the_model_or_of_the_judge_is_written_down() -> None:
+    client = openai_like(api_key="sk-secret", default_headers={"Authorization": "sk-secret"})
+    extractor = LoopedExtractor(llm=client, evaluator=CorrectnessEvaluator(llm=client))
+    assert "sk-secret" not in str(extractor.to_dict())
+
+
+async def test_after_a_failure_the_nodes_that_wait_are_not_paid_for() -> None:
+    llm = ScriptedChat(replies=[RuntimeError("down"), "yes"])
+    extractor = LoopedExtractor(llm=llm, evaluator=judge, num_workers=1, config=LoopConfig(max_retries=0))
+    with pytest.raises(ProviderError, match="down"):
+        await extractor.aextract(nodes(5))
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
+    assert len(llm.seen) <= 2  # the gate opened for one more before the failure was heard
+
+
+async def test_a_model_without_a_name_can_be_given_one_to_learn_under(tmp_path: Path) -> None:
+    address = str(tmp_path / "priors.json")
+    extractor = LoopedExtractor(
+        llm=ScriptedChat(replies=["yes"], name=""), evaluator=judge, priors_address=address, model_id="mine"
+    )
+    await extractor.aextract(nodes())
+    assert AdaptivePriors(store_path=address).report("extract", "mine").total_calls == 1
+
+
+async def test_an_evaluator_of_llama_index_is_taken_as_it_is() -> None:
+    grader = CorrectnessEvaluator(llm=ScriptedCompletions(replies=["5.0\nright"]))
+    extractor = LoopedExtractor(llm=ScriptedChat(replies=["x"]), evaluator=grader)
+    assert await extractor.aextract(nodes()) == [{"summary": "x", "summary_score": 1.0}]

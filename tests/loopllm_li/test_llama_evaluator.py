@@ -2,13 +2,16 @@
 
 import asyncio
 import importlib
+import os
 import pkgutil
+import signal
+import threading
 from typing import Any
 
 import llama_index.core.evaluation
 import pytest
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.base.llms.types import ImageBlock
+from llama_index.core.base.llms.types import ChatMessage, CompletionResponse, ImageBlock
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.evaluation import (
     AnswerRelevancyEvaluator,
@@ -32,7 +35,7 @@ from loopllm import CompositeEvaluator, LoopConfig, LoopedLLM, MisuseError
 from loopllm.errors import EvaluatorError
 from loopllm.evaluators import as_evaluator
 from loopllm.providers.mock import MockLLMProvider
-from loopllm_li import LlamaIndexEvaluator
+from loopllm_li import LlamaIndexEvaluator, RescoredSimilarity
 from loopllm_li.answer_judge import AnswerJudge
 from loopllm_li.background_loop import run_blocking
 from loopllm_li.chat_rounds import ChatJudge
@@ -365,3 +368,98 @@ def test_a_stated_spread_reaches_the_loop_through_every_wrapper() -> None:
         assert as_evaluator(wrapped).test_retest_sd == 0.06
         assert as_evaluator(SpannedJudge(as_evaluator(wrapped))).test_retest_sd == 0.06
     assert as_evaluator(LlamaIndexEvaluator(Given(score=0.5))).test_retest_sd is None
+
+
+def test_arguments_of_ones_own_serve_where_the_context_has_nothing() -> None:
+    given = Given(score=1.0)
+    judged(given, facts={"query": "q"}, contexts=["mine"])
+    assert given.asked[-1]["contexts"] == ["mine"]
+    judged(given, facts={"query": "q", "contexts": ["theirs"]}, contexts=["mine"])
+    assert given.asked[-1]["contexts"] == ["theirs"]
+
+
+def test_pairwise_compares_with_an_answer_of_ones_own_when_one_is_given() -> None:
+    llm = saying("better [[A]]")
+    pairwise = PairwiseComparisonEvaluator(llm=llm, enforce_consensus=False)
+    assert judged(pairwise, facts={"query": "q"}, second_response="the baseline").score == 1.0
+    assert "the baseline" in llm.prompts[0]
+
+
+def test_a_conversation_is_judged_by_what_the_user_asked_last() -> None:
+    given = Given(score=1.0)
+    asked = [{"role": "user", "content": "why?"}, {"role": "tool", "content": "42"}]
+    judged(given, facts={"prompt": asked})
+    judged(given, facts={"prompt": [ChatMessage(role="user", content="why?")]})
+    judged(given, facts={"prompt": ["no", "messages"]})
+    assert [each["query"] for each in given.asked[1:]] == ["why?", "why?", "['no', 'messages']"]
+
+
+class NeedsTheLoop:
+    """A blocking call that ends only when the event loop that called it is free."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+
+    def was_free(self) -> bool:
+        free = threading.Event()
+        self.loop.call_soon_threadsafe(free.set)
+        return free.wait(5)
+
+
+async def test_a_judge_whose_model_only_pretends_to_be_awaitable_does_not_block_the_event_loop() -> None:
+    needs = NeedsTheLoop()
+
+    class Blocking(ScriptedCompletions):
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+            return CompletionResponse(text="5.0\nright" if needs.was_free() else "1.0\nblocked")
+
+    evaluator = LlamaIndexEvaluator(CorrectnessEvaluator(llm=Blocking(replies=[])))
+    assert (await evaluator.aevaluate("x", FACTS)).score == 1.0
+
+
+async def test_an_embedding_model_without_async_methods_does_not_block_the_event_loop() -> None:
+    needs = NeedsTheLoop()
+
+    class Blocking(BaseEmbedding):
+        def _get_text_embedding(self, text: str) -> list[float]:
+            return [1.0, 0.0] if needs.was_free() else [0.0, 1.0]
+
+        def _get_query_embedding(self, query: str) -> list[float]:
+            return [1.0, 0.0]
+
+        async def _aget_query_embedding(self, query: str) -> list[float]:
+            return [1.0, 0.0]
+
+    model = Blocking()
+    similar = LlamaIndexEvaluator(SemanticSimilarityEvaluator(embed_model=model), reference="y")
+    nodes, query = as_nodes(["a", "b"]), {"query": "q"}
+    assert (await RescoredSimilarity(model).aevaluate(nodes, query)).score == 1.0
+    assert (await similar.aevaluate("x", query)).score == 1.0
+
+
+@pytest.mark.parametrize("inner", [Given(score=0.5), CorrectnessEvaluator(llm=saying("3\nhalf"))])
+def test_a_coroutine_that_blocks_on_another_one_does_not_wait_for_itself(inner: Any) -> None:
+    class Asking(Given):
+        async def aevaluate(self, *args: Any, **kwargs: Any) -> Any:
+            return LlamaResult(score=judged(inner).score)
+
+    scores: list[float] = []
+    thread = threading.Thread(target=lambda: scores.append(judged(Asking()).score), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert scores == [0.5]
+
+
+def test_an_interrupted_wait_cancels_what_it_waited_for() -> None:
+    ended = threading.Event()
+
+    async def never_ends() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_blocking(never_ends())
+    assert ended.wait(5)

@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+from llama_index.core.base.response.schema import StreamingResponse
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
@@ -14,6 +15,7 @@ from llama_index_instrumentation import get_dispatcher
 from tests.loopllm_li.conftest import (
     ScriptedChat,
     ScriptedCompletions,
+    ScriptedEngine,
     ShelfRetriever,
     first_number,
     looped_engine,
@@ -327,3 +329,15 @@ def test_what_it_listened_for_is_timed_without_the_reader() -> None:
         for _ in calls.heard([1, 2]):
             next(clock)  # a second of the reader's
     assert calls.latency_ms == 3000.0  # two items, and the end
+
+
+async def test_a_blocking_stream_of_an_awaited_engine_is_counted_as_the_optimistic_first_answer() -> None:
+    llm = Completions(replies=[told("0.9 a", 50, 5)])
+
+    class Streaming(ScriptedEngine):
+        async def _aquery(self, query_bundle: Any) -> StreamingResponse:
+            pieces: Any = llm.stream_complete("why?")
+            return StreamingResponse(piece.delta for piece in pieces)
+
+    response = await looped_engine(Streaming([""]), streaming="optimistic").aquery(QUERY)
+    assert tokens_of(response) == (50, 5)

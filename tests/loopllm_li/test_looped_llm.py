@@ -13,16 +13,18 @@ from llama_index.core.base.llms.types import (
     ChatResponse,
     CompletionResponse,
     ImageBlock,
+    LogProb,
     TextBlock,
 )
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler, TokenCountingHandler
+from llama_index.core.evaluation import CorrectnessEvaluator
 from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from pydantic import BaseModel
 from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions, openai_like, ticks_while
 
-from loopllm import AdaptivePriors, LoopConfig, MisuseError
+from loopllm import AdaptivePriors, EvaluationResult, LoopConfig, MisuseError
 from loopllm_li import LoopedLlamaLLM
 
 ASKED = [ChatMessage(role="user", content="Agree.")]
@@ -299,3 +301,41 @@ def test_pickling_is_refused_naming_the_part_that_cannot_be(name: str, part: Any
     llm = looped(MockLLM(), **{"evaluator": agrees, name: part})
     with pytest.raises(pickle.PicklingError, match=f"LoopedLlamaLLM cannot be pickled, since its {name}"):
         pickle.dumps(llm)
+
+
+def test_feedback_is_not_glued_to_the_users_words_by_clients_that_join_text_blocks() -> None:
+    from llama_index.llms.openai.utils import to_openai_message_dict  # type: ignore[import-untyped]  # ships no types
+
+    llm = ScriptedChat(replies=["no", "yes"])
+    looped(llm, config=LoopConfig(feedback="deficiencies"), evaluator=disliking).chat(ASKED)
+    assert str(to_openai_message_dict(llm.seen[1][0])["content"]).startswith("Agree.\n\n")
+
+
+def disliking(text: str) -> EvaluationResult:
+    return EvaluationResult(judge(text), deficiencies=["too negative"])
+
+
+def test_an_evaluator_of_llama_index_is_taken_as_it_is() -> None:
+    grader = ScriptedCompletions(replies=["1.0\nwrong", "5.0\nright"])
+    response = looped(ScriptedChat(replies=["no", "yes"]), evaluator=CorrectnessEvaluator(llm=grader)).chat(
+        ASKED
+    )
+    assert (response.message.content, raw_of(response)["loopllm"]["scores"]) == ("yes", [0.0, 1.0])
+    assert "## User Query\nAgree.\n" in grader.prompts[0]
+
+
+def test_no_key_is_written_down_at_any_depth() -> None:
+    headers = {"extra_headers": {"Authorization": "Bearer sk-secret"}}
+    inner = openai_like(api_key="sk-secret", is_chat_model=True, additional_kwargs=headers)
+    for llm in (inner, inner.as_structured_llm(Answer)):
+        assert "sk-secret" not in str(looped(llm).to_dict())
+        assert "sk-secret" not in looped(llm).model_dump_json()
+
+
+def test_the_log_probabilities_of_the_accepted_draft_are_kept() -> None:
+    def reply(text: str, logprob: float) -> ChatResponse:
+        message = ChatMessage(role="assistant", content=text)
+        return ChatResponse(message=message, logprobs=[[LogProb(token=text, logprob=logprob)]])
+
+    response = looped(ScriptedChat(replies=[reply("no", -1.0), reply("yes", -0.5)])).chat(ASKED)
+    assert response.logprobs == [[LogProb(token="yes", logprob=-0.5)]]

@@ -137,3 +137,17 @@ def test_limits_of_the_loop_hold() -> None:
 def test_an_llm_that_calls_no_functions_is_refused_naming_the_fix(llm: Any) -> None:
     with pytest.raises(MisuseError, match="does not call functions; use LoopedLlamaLLM"):
         looped(llm)
+
+
+def test_after_a_tool_the_evaluator_is_told_what_the_user_asked() -> None:
+    told: list[str] = []
+
+    def knowing(text: str, context: Any) -> float:
+        told.append(context["query"])
+        return 1.0
+
+    called = ChatMessage(role="assistant", content="", additional_kwargs={"tool_calls": [ADD]})
+    looped(ScriptedCaller(replies=["it is 5"]), evaluator=knowing).chat(
+        [*ASKED, called, ChatMessage(role="tool", content="5")]
+    )
+    assert told == ["What is 2 + 3?"]

@@ -116,3 +116,43 @@ def test_each_node_is_kept_once_and_equal_ones_stay_in_order() -> None:
     nodes = distinct_nodes(rounds)
     assert [node.node_id for node in nodes] == ["a", "b", "c"]
     assert [node.node_id for node in pooled(nodes, [0.5, 0.9, 0.5], 3)] == ["b", "a", "c"]
+
+
+class Unreachable(ByWorth):
+    """Its embedding service is down, always or from the pool on."""
+
+    def __init__(self, *, always: bool) -> None:
+        super().__init__()
+        self.always = always
+
+    def evaluate(self, nodes: Any, context: Any = None) -> float:
+        if self.always:
+            raise ConnectionError("down")
+        return WORTH.get(nodes[0].node_id, 0.1)
+
+    def score_nodes(self, nodes: Sequence[NodeWithScore], context: Any = None) -> list[float]:
+        if nodes:
+            raise ConnectionError("down")
+        return []
+
+
+@pytest.mark.parametrize(("always", "kept"), [(False, ["tides", "moon"]), (True, ["sea salt", "sand"])])
+async def test_a_service_that_is_down_never_costs_the_nodes_that_were_found(always: bool, kept: Any) -> None:
+    def retriever() -> LoopedRetriever:
+        llm = ScriptedCompletions(replies=["one", "two"])
+        return pooling(ShelfRetriever(SHELF), llm, Unreachable(always=always))
+
+    assert [node.node_id for node in retriever().retrieve(QUERY)] == kept
+    assert [node.node_id for node in await retriever().aretrieve(QUERY)] == kept
+
+
+def test_a_mistake_of_the_caller_is_raised_from_the_pool() -> None:
+    class Mistaken(ByWorth):
+        def evaluate(self, nodes: Any, context: Any = None) -> float:
+            return 0.5
+
+        def score_nodes(self, nodes: Any, context: Any = None) -> list[float]:
+            raise MisuseError("call it otherwise")
+
+    with pytest.raises(MisuseError, match="otherwise"):
+        pooling(ShelfRetriever(SHELF), ScriptedCompletions(replies=["one"]), Mistaken()).retrieve(QUERY)

@@ -270,3 +270,21 @@ def test_a_cost_without_tokens_beside_the_tokens_of_another_place_is_found() -> 
     raw = {"cost": 0.02, "usage": {"input_tokens": 10, "output_tokens": 5, "cost": "dear"}}
     llm = ScriptedCompletions(replies=[CompletionResponse(text="four", raw=raw)])
     assert LlamaIndexProvider(llm).complete("two and two?").usage == Usage(10, 5, 0.02)
+
+
+def test_tool_calls_their_answers_and_the_detail_of_images_are_sent_from_the_openai_form() -> None:
+    llm = ScriptedChat(replies=["24"])
+    picture = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png", "detail": "low"}}
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": [picture]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "24 degrees"},
+        {"role": "assistant", "content": "24", "tool_calls": None, "refusal": None, "annotations": []},
+    ]
+    LlamaIndexProvider(llm).complete(messages)
+    asked, called, answered, dumped = llm.seen[0]
+    assert cast(ImageBlock, asked.blocks[0]).detail == "low"
+    assert called.additional_kwargs == {"tool_calls": [call]}
+    assert answered.additional_kwargs == {"tool_call_id": "c1"}
+    assert dumped.additional_kwargs == {}

@@ -478,3 +478,16 @@ def test_around_a_looped_transform_engine_the_feedback_is_not_rewritten() -> Non
     engine = LoopedTransformQueryEngine(inner, transform)  # type: ignore[arg-type]  # only `run` is called
     assert str(looped(engine).query(QUERY)) == "0.9 good"
     assert transform.seen == [QUERY]
+
+
+async def test_a_blocking_stream_of_an_awaited_engine_is_read_without_blocking_the_event_loop() -> None:
+    freed, loop = threading.Event(), asyncio.get_running_loop()
+
+    def waits_for_the_loop() -> Any:
+        yield "0.9 "
+        loop.call_soon_threadsafe(freed.set)
+        yield "good" if freed.wait(5) else "blocked"
+
+    engine = ScriptedEngine([StreamingResponse(waits_for_the_loop())])
+    response = await looped(engine, streaming=False).aquery(QUERY)
+    assert str(response) == "0.9 good"

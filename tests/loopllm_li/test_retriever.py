@@ -6,20 +6,22 @@ from typing import Any
 import pytest
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.callbacks.schema import CBEventType
+from llama_index.core.evaluation import ContextRelevancyEvaluator
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
-from llama_index.core.retrievers import QueryFusionRetriever
+from llama_index.core.retrievers import BaseRetriever, QueryFusionRetriever
 from llama_index.core.schema import QueryBundle
 from tests.loopllm_li.conftest import (
     AwaitableShelf,
     ScriptedChat,
     ScriptedCompletions,
     ShelfRetriever,
+    as_nodes,
 )
 
 from loopllm import LoopConfig
-from loopllm_li import LoopedRetriever
+from loopllm_li import LoopedQueryTransform, LoopedRetriever
 
 QUERY = "why does the sea rise"
 GOOD = "tides moon gravity"
@@ -115,3 +117,26 @@ def test_inside_a_fusion_retriever_blocking_and_awaited() -> None:
 
     assert ids(fusion().retrieve(QUERY)) == ["tides"]
     assert ids(asyncio.run(fusion().aretrieve(QUERY))) == ["tides"]
+
+
+def test_a_retriever_that_never_called_its_base_class_is_taken_as_llama_index_takes_it() -> None:
+    class Bare(BaseRetriever):
+        def __init__(self) -> None: ...
+
+        def _retrieve(self, query_bundle: QueryBundle) -> Any:
+            return as_nodes(["tides"])
+
+    assert ids(looped(Bare(), ScriptedCompletions(replies=[GOOD])).retrieve(QUERY)) == ["tides"]
+
+
+async def test_an_evaluator_of_llama_index_is_taken_as_it_is() -> None:
+    def parts() -> dict[str, Any]:
+        grader = ContextRelevancyEvaluator(
+            llm=ScriptedCompletions(replies=["1. no\n[RESULT] 1", "1. yes\n[RESULT] 4"])
+        )
+        llm = ScriptedCompletions(replies=[GOOD])
+        return {"llm": llm, "retriever": ShelfRetriever(SHELF), "evaluator": grader}
+
+    assert ids(LoopedRetriever(**parts()).retrieve(QUERY)) == ["tides"]
+    assert ids(await LoopedRetriever(**parts()).aretrieve(QUERY)) == ["tides"]
+    assert LoopedQueryTransform(**parts()).run(QUERY).query_str == GOOD

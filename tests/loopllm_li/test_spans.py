@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from llama_index.core.base.llms.types import CompletionResponse
+from llama_index.core.base.llms.types import ChatMessage, CompletionResponse
 from llama_index.core.base.response.schema import StreamingResponse
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from llama_index.core.llms.callbacks import llm_completion_callback
+from llama_index.core.llms.llm import ToolSelection
 from llama_index_instrumentation import get_dispatcher
 from tests.loopllm_li.conftest import (
     AwaitableShelf,
+    ScriptedCaller,
     ScriptedChat,
     ScriptedCompletions,
     ScriptedEngine,
@@ -20,7 +22,13 @@ from tests.loopllm_li.conftest import (
 )
 
 from loopllm import LoopConfig
-from loopllm_li import LoopedLlamaLLM, LoopedQueryEngine, LoopedQueryTransform, LoopedRetriever
+from loopllm_li import (
+    LoopedFunctionCallingLLM,
+    LoopedLlamaLLM,
+    LoopedQueryEngine,
+    LoopedQueryTransform,
+    LoopedRetriever,
+)
 from loopllm_li.spans import LoopFinishedEvent, LoopIteration, LoopIterationEvent
 
 QUERY = "why does the sea rise"
@@ -227,3 +235,15 @@ def test_tokens_are_counted_once_for_each_call_of_the_llm() -> None:
     assert (counter.prompt_llm_token_count, counter.completion_llm_token_count) == (22, 6)
     assert bundle.loop.metrics is not None
     assert bundle.loop.metrics.usage.prompt_tokens == 22
+
+
+async def test_a_turn_that_calls_a_tool_is_no_error_in_a_trace(spans: Spans) -> None:
+    call = ToolSelection(tool_id="c1", tool_name="tides", tool_kwargs={})
+
+    def looped(*replies: Any) -> LoopedFunctionCallingLLM:
+        return LoopedFunctionCallingLLM(llm=ScriptedCaller(replies=list(replies)), evaluator=lambda text: 0.1)
+
+    looped(call).chat([ChatMessage("when?")])
+    await looped("no", call).achat([ChatMessage("when?")])
+    rounds = spans.named("SpannedRounds._round") + spans.named("SpannedRounds._around")
+    assert [span.get("error") for span in rounds] == [None] * 3

@@ -72,3 +72,9 @@ def test_it_works_inside_a_running_event_loop() -> None:
         return str(looped(["one", "two", "three"], judge).query(QUERY))
 
     assert asyncio.run(blocking_inside()) == "two"
+
+
+def test_a_comparing_model_that_is_down_does_not_cost_the_paid_answers() -> None:
+    down = ScriptedCompletions(replies=[ConnectionError("down")])
+    judge = PairwiseComparisonEvaluator(llm=down, enforce_consensus=False)
+    assert str(looped(["one", "two", "three"], judge).query(QUERY)) == "one"

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.indices.query.query_transform.base import HyDEQueryTransform, IdentityQueryTransform
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
@@ -128,3 +129,16 @@ def test_prompts_of_the_transform_and_of_the_engine_are_reachable_at_any_depth()
     )
     engine.query(QUERY)
     assert llm.prompts[0].startswith("NEW")
+
+
+async def test_handlers_of_the_inner_engine_hear_of_the_query_as_behind_any_transform() -> None:
+    handler = LlamaDebugHandler(print_trace_on_end=False)
+    manager = CallbackManager([handler])
+    synthesizer = get_response_synthesizer(llm=ScriptedCompletions(replies=["yes"]))
+    inner = RetrieverQueryEngine(ShelfRetriever(SHELF), synthesizer, callback_manager=manager)
+    engine = LoopedTransformQueryEngine(inner, IdentityQueryTransform())
+    response = engine.query(QUERY)
+    await engine.aquery(QUERY)
+    (began, ended), _ = handler.get_event_pairs(CBEventType.QUERY)
+    assert began.payload == {EventPayload.QUERY_STR: QUERY}
+    assert ended.payload == {EventPayload.RESPONSE: response}

@@ -5,8 +5,9 @@ import json
 from typing import Any
 
 import pytest
+from llama_index.core.evaluation import CorrectnessEvaluator
 from llama_index.core.workflow import Context
-from tests.loopllm_li.conftest import ScriptedChat, ticks_while
+from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions, ticks_while
 from workflows.errors import WorkflowTimeoutError
 
 from loopllm import AdaptivePriors, LoopConfig, MisuseError
@@ -141,3 +142,28 @@ async def test_a_run_that_goes_on_has_its_best_draft_at_once() -> None:
     with pytest.raises(WorkflowTimeoutError):
         await workflow.run(ctx=ctx, prompt="Agree.")
     assert (await ctx.store.get("best"))["output"] == "maybe"
+
+
+async def test_a_run_whose_judge_failed_is_not_resumed_only_to_fail_again() -> None:
+    ill = [True]
+
+    def recovering(text: str) -> float:
+        if ill[0]:
+            raise ConnectionError("down")
+        return judge(text)
+
+    workflow = LoopedWorkflow(llm=ScriptedChat(replies=["yes"]), evaluator=recovering)
+    context: Context[Any] = Context(workflow)
+    with pytest.raises(Exception, match="down"):  # older workflows wrap what a step raises
+        await workflow.run(ctx=context, prompt="Agree.")
+    ill[0] = False
+    result: Any = await workflow.run(ctx=context, prompt="Agree.")
+    assert result.output == "yes"
+
+
+async def test_an_evaluator_of_llama_index_is_taken_as_it_is_and_reads_the_users_words() -> None:
+    llm = ScriptedCompletions(replies=["5.0\nright"])
+    workflow = LoopedWorkflow(llm=ScriptedChat(replies=["yes"]), evaluator=CorrectnessEvaluator(llm=llm))
+    result: Any = await workflow.run(prompt=[{"role": "user", "content": "Agree."}])
+    assert result.story["scores"] == [1.0]
+    assert "## User Query\nAgree.\n" in llm.prompts[0]

@@ -14,7 +14,9 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import NodeWithScore
 
 from loopllm.errors import MisuseError
+from loopllm.providers.deadline import call_in_thread
 from loopllm.results import EvaluationResult
+from loopllm_li.pretended_async import embedding_blocks_when_awaited
 from loopllm_li.retrieval_evaluators.asked_query import asked_words
 from loopllm_li.retrieval_evaluators.term_coverage import content_of
 
@@ -114,6 +116,8 @@ class RescoredSimilarity:
         self, nodes: Sequence[NodeWithScore], context: Mapping[str, Any] | None = None
     ) -> list[float]:
         """Return s(p) of each node without blocking the event loop. Errors as in `score_nodes`."""
+        if embedding_blocks_when_awaited(self._embed_model):
+            return await call_in_thread(self.score_nodes, nodes, context)
         words = asked_words(context, self.name)
         if not nodes:
             return []
