@@ -1,7 +1,8 @@
 """loopllm for LangChain: loop a chat model or a chain until its output is good enough.
 
 `LoopedRunnable` is a drop-in for the model or chain it binds; `LangChainProvider` lets `loopllm.LoopedLLM` call a
-LangChain model.
+LangChain model. Both need `langchain-core` only. `LoopMiddleware` needs `langchain`; `loop_graph`, `GraphPriorStore`
+and `priors_in` need `langgraph`; `CheckpointedLoopMiddleware` needs both. Names are imported when they are first used.
 """
 
 from importlib import import_module
