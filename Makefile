@@ -11,7 +11,7 @@ OTEL := 'llama-index-observability-otel>=0.7'
 .PHONY: help demo test check lint format types imports redis unit floor bench clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
+	@awk -F ':.*## *' '/^[a-z]+:.*##/ { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/made:
 	@test -n "$(PYTHON)" || { echo "loopllm needs Python 3.11 or newer; set PYTHON=/path/to/it"; exit 1; }

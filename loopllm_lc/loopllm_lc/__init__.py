@@ -1,8 +1,8 @@
 """loopllm for LangChain: loop a chat model or a chain until its output is good enough.
 
 `LoopedRunnable` is a drop-in for the model or chain it binds; `LangChainProvider` lets `loopllm.LoopedLLM` call a
-LangChain model. Both need `langchain-core` only. `LoopMiddleware` needs `langchain`; `loop_graph`, `GraphPriorStore`
-and `priors_in` need `langgraph`; `CheckpointedLoopMiddleware` needs both. Names are imported when they are first used.
+LangChain model. Both need the extra `[langchain]` only. `loop_graph`, `GraphPriorStore` and `priors_in` need `[graphs]`,
+the middlewares for agents need `[agents]`. Names are imported when they are first used.
 """
 
 from importlib import import_module
@@ -48,6 +48,8 @@ _HOMES = {
     "register_evaluator": "serializing",
 }
 
+_EXTRAS = {"langgraph": "graphs", "langchain": "agents"}  # by the package that is missing
+
 __all__ = [
     "AdaptiveStopper",
     "CheckpointedLoopMiddleware",
@@ -70,7 +72,13 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        raise MissingExtraError(_EXTRAS[package], package) from error
     globals()[name] = value
     return value
 

@@ -48,6 +48,27 @@ def test_without_langchain_the_message_is_the_line_that_mends_it() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("missing", "name", "extra"),
+    [
+        ("langgraph", "loop_graph", "graphs"),
+        ("langgraph", "GraphPriorStore", "graphs"),
+        ("langchain", "LoopMiddleware", "agents"),
+        ("langchain", "CheckpointedLoopMiddleware", "agents"),
+    ],
+)
+def test_a_name_that_needs_more_than_the_core_package_says_the_line_that_mends_it(
+    missing: str, name: str, extra: str
+) -> None:
+    code = (
+        f"import sys; sys.modules['{missing}'] = None\n"
+        f"try:\n from loopllm_lc import {name}\n"
+        "except ImportError as error:\n print(type(error).__name__, error)"
+    )
+    expected = f"MissingExtraError {missing} is not installed. Run: pip install 'loopllm[{extra}]'"
+    assert run(code) == expected
+
+
 def test_importing_it_loads_no_langchain_beyond_the_core_package() -> None:
     code = "import sys, loopllm_lc; print([m for m in ('langchain', 'langgraph', 'langchain_openai') if m in sys.modules])"
     assert run(code) == "[]"
