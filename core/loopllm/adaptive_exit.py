@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from loopllm.adaptive_priors import AdaptivePriors
 from loopllm.priors.objective import Goal, Objective
-from loopllm.priors.observation import check_scores
+from loopllm.priors.observation import check_scores, whole
+from loopllm.priors.planning import PlanRequest
 from loopllm.priors.policy import Decision, Policy
 from loopllm.priors.run_state import complete_scores
 from loopllm.reading import checked_chance
@@ -73,6 +74,9 @@ class BayesianExitCondition:
         judge_sd: Test-retest standard deviation of the evaluator's scores; None: it is learned; 0: it never errs.
         continue_probability_threshold: Also stop when the probability that another call improves is below this;
             None: that of the priors.
+
+    Raises:
+        MisuseError: A setting is out of its range; the message names it.
     """
 
     name = "bayesian_exit"
@@ -107,6 +111,10 @@ class BayesianExitCondition:
             if continue_probability_threshold is None
             else checked_chance(continue_probability_threshold)
         )
+        PlanRequest(
+            task_type, model_id, objective, quality_threshold, call_cost, max_iterations, None, judge_sd
+        )
+        whole("seed", seed, least=None)
         self._policy: Policy | None = None
         self._iteration = 0
 

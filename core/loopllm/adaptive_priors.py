@@ -7,8 +7,11 @@ Rule 2: a read changes nothing.
 from __future__ import annotations
 
 import json
+import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
@@ -20,7 +23,7 @@ from loopllm.priors.forgetting import folding, generation_of
 from loopllm.priors.hindsight import learn_hindsight, look_back
 from loopllm.priors.keys import Keys, scope_keys
 from loopllm.priors.objective import Goal, Objective
-from loopllm.priors.observation import CallObservation, RoundObservation
+from loopllm.priors.observation import CallObservation, RoundObservation, is_within, whole
 from loopllm.priors.plan_book import PlanBook
 from loopllm.priors.planning import PlanRequest, Prepared
 from loopllm.priors.policy import Policy
@@ -39,6 +42,9 @@ USUAL_MOST = 8
 
 HALF_LIFE = 400.0
 """Runs of a pair after which a run counts half."""
+
+ACTING_ROOM, ASKING_ROOM = 1000, 200
+"""Plans that are kept, those that steer runs and those made for an answer; each takes up to half a megabyte."""
 
 RELOAD_AFTER = 64
 """Merges of its own after which a learner reads the store again, whether or not others seem to have written."""
@@ -79,16 +85,20 @@ class AdaptivePriors(PriorsReading):
             raise MisuseError("give store_path or store, not both")
         if mode not in get_args(Mode):
             raise MisuseError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
-        if not half_life > 0.0:
+        if isinstance(store, str | os.PathLike):  # which is not shown: an address may hold a password
+            raise MisuseError(
+                "store must be a PriorStore, got an address: give a path as store_path, or use open"
+            )
+        if not (is_within(half_life, 0.0, inf) and half_life):
             raise MisuseError(f"half_life must be a number of runs above 0, got {half_life!r}")
         self.mode: Mode = mode
         self.half_life = half_life
         self.continue_probability_threshold = checked_chance(continue_probability_threshold)
         self._store = _opened(store_path) if store_path is not None else store
-        self._lock = threading.RLock()
+        self._lock, self._process = threading.RLock(), os.getpid()
         self._known: dict[str, Statistics] = {}
         self._scopes: dict[tuple[str, str], Keys] = {}
-        self._acting, self._asking = self._new_plan_book(), self._new_plan_book()
+        self._acting, self._asking = self._new_plan_book(ACTING_ROOM), self._new_plan_book(ASKING_ROOM)
         self._asked: dict[str, PlanRequest] = {}
         self._revision: object = None
         self._sent = 0
@@ -136,7 +146,7 @@ class AdaptivePriors(PriorsReading):
     ) -> None:
         if self.mode == "off":
             return
-        with self._lock:
+        with self._alone(), self._in_step():
             keys = self._keys(seen.task_type, seen.model_id)
             self._refresh()
             if ends and isinstance(seen, CallObservation):
@@ -237,18 +247,35 @@ class AdaptivePriors(PriorsReading):
         if isinstance(ways, str):
             raise MisuseError(f"ways must be a sequence of names, got the single string {ways!r}")
         named = None if ways is None else tuple(ways)
+        seed = whole("seed", seed, least=None)
         wanted = (objective, quality_threshold, call_cost, max_iterations)
         request = PlanRequest(task_type, model_id, *wanted, named, judge_sd, explore)
         least = self._least_probability(continue_probability_threshold)
-        with self._lock:
+        with self._alone():
             self._refresh()
             self._asked[self._keys(task_type, model_id)[0]] = request
             prepared = self._acting.prepared(request, self._scopes_of(task_type, model_id))
             runs = self._pair(task_type, model_id).runs
         return prepared.policy(runs, seed, acts=acts and self.mode == "act", least_probability=least)
 
-    def _new_plan_book(self) -> PlanBook:
-        return PlanBook(lambda: Believer(shipped_arithmetic(), self.half_life), self.half_life)
+    def _new_plan_book(self, room: int) -> PlanBook:
+        return PlanBook(lambda: Believer(shipped_arithmetic(), self.half_life), self.half_life, room)
+
+    def _alone(self) -> threading.RLock:
+        if self._process != os.getpid():
+            # In a forked child the lock may be held by a thread that is not here, half way through a lesson.
+            self._lock, self._process, self._revision = threading.RLock(), os.getpid(), None
+        return self._lock
+
+    @contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Know no more than the store does: what it did not take is not known here either."""
+        try:
+            yield
+        except BaseException:
+            if self._store is not None:
+                self._known.clear()
+            raise
 
     # Asking: see `loopllm.reading` --------------------------------------------------------------------------------
 

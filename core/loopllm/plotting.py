@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from loopllm.errors import MissingExtraError
+from loopllm.tables import counted, shorten
 
 if TYPE_CHECKING:
     from loopllm.priors.calibration import Reliability
@@ -95,8 +96,10 @@ def draw_report(report: PriorsReport) -> Figure:
         report: What is known about a task type and model.
     """
     figure, panels = new_picture(2, 2)
-    title = f"{report.task_type} with {report.model_id}: {report.total_calls} runs"
-    figure.suptitle(title, color=INK, fontsize=11, x=0.01, ha="left")
+    names = f"{shorten(report.task_type)} with {shorten(report.model_id)}"
+    title = f"{names}: {counted(report.total_calls, 'run')}"
+    # A $ in a name is a dollar and begins no formula.
+    figure.suptitle(title, color=INK, fontsize=11, x=0.01, ha="left", parse_math=False)
     for axes, draw in zip(panels, (_scores, _improvement, _reservation, _runs), strict=True):
         draw(axes, report.iterations)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

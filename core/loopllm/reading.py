@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Self
 
 from loopllm.errors import MisuseError
@@ -16,7 +17,7 @@ from loopllm.priors.beliefs import Scopes
 from loopllm.priors.calibration import Reliability, forecasts_of, reliability
 from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.objective import Goal, Objective
-from loopllm.priors.observation import USUAL_WAY, CallObservation, check_scores
+from loopllm.priors.observation import USUAL_WAY, CallObservation, check_scores, is_within, whole
 from loopllm.priors.planning import PlanRequest, Prepared, costs_by_way
 from loopllm.priors.report import PriorsReport, SuggestedConfig
 from loopllm.priors.reporting import build_report, expected_gain_of_call, optimal_depth, suggestion
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
 class PriorsReading(ABC):
     """Questions about what has been learned."""
 
-    _lock: threading.RLock
     half_life: float
     continue_probability_threshold: float
+
+    @abstractmethod
+    def _alone(self) -> threading.RLock:
+        """What keeps other threads out."""
 
     @abstractmethod
     def observe(self, observation: CallObservation) -> None:
@@ -89,7 +93,7 @@ class PriorsReading(ABC):
         check_scores(scores)
         least = self._least_probability(continue_probability_threshold)
         request = PlanRequest(task_type, model_id, objective, quality_threshold, call_cost, max_iterations)
-        with self._lock:
+        with self._alone():
             runs = self._read(task_type, model_id).runs
             policy = self._look(request).policy(runs, 0, acts=True, least_probability=least)
         return policy.decide(scores).advised is not None
@@ -98,11 +102,10 @@ class PriorsReading(ABC):
         """By how much call number `at_iteration` raises the best score; of the first call, its expected score.
 
         Raises:
-            MisuseError: `at_iteration` is below 1, the first call.
+            MisuseError: `at_iteration` is no whole number from 1, the first call, on.
         """
-        if at_iteration < 1:
-            raise MisuseError(f"at_iteration must be at least 1, the first call; got {at_iteration!r}")
-        with self._lock:
+        at_iteration = whole("at_iteration", at_iteration)
+        with self._alone():
             return expected_gain_of_call(self._read(task_type, model_id), at_iteration)
 
     def predict_optimal_depth(self, task_type: str, model_id: str, cost_weight: float = 0.5) -> int:
@@ -116,25 +119,25 @@ class PriorsReading(ABC):
         Raises:
             MisuseError: `cost_weight` is negative.
         """
-        if not cost_weight >= 0.0:
+        if not is_within(cost_weight, 0.0, inf):
             raise MisuseError(f"cost_weight must be >= 0, got {cost_weight!r}")
-        with self._lock:
+        with self._alone():
             return optimal_depth(self._read(task_type, model_id), cost_weight)
 
     def judge_spread(self, task_type: str, model_id: str) -> JudgeSpread:
         """How much the scores of one draft vary, as the repeats of all models' runs of this task tell."""
-        with self._lock:
+        with self._alone():
             self._read(task_type, model_id)
             return JudgeSpread.seen(self._scopes_of(task_type, model_id).task)
 
     def suggest_config(self, task_type: str, model_id: str) -> SuggestedConfig:
         """A budget that cuts off nothing that was seen to succeed; the threshold stays the one in use."""
-        with self._lock:
+        with self._alone():
             return suggestion(self._read(task_type, model_id), task_type, model_id)
 
     def report(self, task_type: str, model_id: str) -> PriorsReport:
         """What is known about one task type and model; it prints as a table."""
-        with self._lock:
+        with self._alone():
             pair = self._read(task_type, model_id)
             known = self._look(self._last_asked(task_type, model_id))
             policy = known.policy(pair.runs, 0, acts=True)
@@ -143,7 +146,7 @@ class PriorsReading(ABC):
 
     def report_all(self) -> list[PriorsReport]:
         """Reports of all pairs, by task type and model."""
-        with self._lock:
+        with self._alone():
             reports = [self.report(task_type, model_id) for task_type, model_id in self._pairs()]
         return [report for report in reports if report.total_calls]
 
@@ -179,7 +182,7 @@ class PriorsReading(ABC):
         seen = list(runs)
         ways = tuple(dict.fromkeys(action for run in seen for action in run.actions))
         told_apart = ways if set(ways) - {USUAL_WAY} else None
-        with self._lock:
+        with self._alone():
             twin = self._twin({(run.task_type, run.model_id) for run in seen})
         found: list[tuple[float, bool]] = []
         for run in seen:
@@ -198,6 +201,6 @@ def checked_chance(value: float, name: str = "continue_probability_threshold") -
     Raises:
         MisuseError: It is not in [0, 1].
     """
-    if not 0.0 <= value <= 1.0:
+    if not is_within(value, 0.0, 1.0):
         raise MisuseError(f"{name} must be in [0, 1], got {value!r}")
     return value

@@ -11,14 +11,38 @@ _WIDEST = 48
 Rows = Sequence[Sequence[object]]
 
 
+_CONTROLS = {code: ascii(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+"""What would move a terminal's cursor or change its colours, as it is written in source code."""
+
+
 def shorten(text: object, width: int = _WIDEST) -> str:
-    """Return `text` on one line of at most `width` characters.
+    """Return `text` on one line of at most `width` characters, none of which is a command to a terminal.
 
     >>> shorten("one  two   three", 9)
     'one tw...'
     """
-    line = " ".join(str(text).split())
+    line = " ".join(str(text).split()).translate(_CONTROLS)
     return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def counted(number: float, noun: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "run"), counted(2, "run"), counted(0.4, "call")
+    ('1 run', '2 runs', '0 calls')
+    """
+    text = f"{number:.0f}"
+    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
+
+
+def significant(value: float, digits: int) -> str:
+    """Return a number with so many digits that count, and all those before the point.
+
+    >>> significant(0.01234, 3), significant(1234.5, 3), significant(3.3e-7, 2)
+    ('0.0123', '1234', '3.3e-07')
+    """
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text else text
 
 
 def text_table(header: Sequence[str], rows: Rows) -> str:

@@ -3,8 +3,11 @@ import gc
 import pickle
 from dataclasses import asdict
 
+import pytest
+
 from loopllm.adaptive_exit import BayesianExitCondition
 from loopllm.adaptive_priors import AdaptivePriors
+from loopllm.errors import MisuseError
 from loopllm.priors import CallObservation
 from loopllm.priors.policy import Decision
 from loopllm.results import ExitReason
@@ -141,3 +144,21 @@ def test_a_reason_is_a_plain_one_wherever_it_goes() -> None:
         assert type(copied) is ExitReason
         assert copied == reason
     assert reason != ExitReason("bayesian_exit", "another")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quality_threshold": 80}, "quality_threshold must be in"),
+        ({"call_cost": "cheap"}, "call_cost must be"),
+        ({"max_iterations": 0}, "max_iterations must be"),
+        ({"objective": "speed"}, "objective must be one of"),
+        ({"judge_sd": 2.0}, "judge_sd must be"),
+        ({"explore": True, "seed": None}, "seed must be a whole number"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused_before_a_call_was_paid(settings, message):
+    with pytest.raises(MisuseError, match=message):
+        condition(AdaptivePriors(), **settings)
+    with pytest.raises(MisuseError, match="task_type must be a non-empty string"):
+        BayesianExitCondition(AdaptivePriors(), "", "m")

@@ -1,12 +1,15 @@
+import os
+import signal
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopllm.adaptive_priors import AdaptivePriors
-from loopllm.errors import MisuseError
+from loopllm.errors import MisuseError, StoreError
 from loopllm.priors import CallObservation, RoundObservation
 from loopllm.priors.evidence import Evidence
 from loopllm.priors.keys import scope_keys
@@ -369,3 +372,103 @@ def test_observing_reports_what_acting_would_have_saved_and_what_is_unknown():
     assert 1.0 < mean < 5.0
     assert low <= mean <= high
     assert saved.value_lost[0] == 0.0
+
+
+def at_a_fork(lock, use):
+    """What `use` gives in a child that was forked while another thread held the lock."""
+    inside, may_go_on = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            inside.set()
+            may_go_on.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(30)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        answer = 255
+        with suppress(Exception):  # a child must never go on with the tests
+            answer = use()
+        os._exit(answer)
+    may_go_on.set()
+    thread.join()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_child_forked_while_another_thread_learns_learns_and_is_steered(kept):
+    store = MemoryStore() if kept else None
+    priors = taught([[0.3, 0.9]] * 3, store=store)
+
+    def use():
+        priors.observe(CallObservation("t", "m", [0.3, 0.9]))
+        assert priors.policy("t", "m").decide([0.3]).move == "last"
+        return priors.report("t", "m").total_calls
+
+    assert at_a_fork(priors._lock, use) == 4
+    if store is not None:
+        assert at_a_fork(store._lock, use) == 4
+    assert priors.report("t", "m").total_calls == 3
+
+
+class FullStore(MemoryStore):
+    """Takes nothing once it is full."""
+
+    full = False
+
+    def merge(self, deltas):
+        if self.full:
+            raise StoreError("no space left")
+        super().merge(deltas)
+
+
+def test_what_the_store_did_not_take_is_not_known_either():
+    store = FullStore()
+    priors = taught([[0.3, 0.9]], store=store)
+    store.full = True
+    for _ in range(2):
+        with pytest.raises(StoreError, match="no space left"):
+            priors.observe(CallObservation("t", "m", [0.3, 0.9]))
+        assert priors.report("t", "m").total_calls == 1
+    store.full = False
+    priors.observe(CallObservation("t", "m", [0.3, 0.9]))
+    assert (
+        priors.report("t", "m").total_calls == AdaptivePriors(store=store).report("t", "m").total_calls == 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"store": "redis://user:secret@host"},
+            "^[^@]*store must be a PriorStore[^@]*path as store_path[^@]*$",
+        ),
+        ({"store_path": MemoryStore()}, "must be a path or a URL.*pass a store as store="),
+        ({"half_life": "long"}, "half_life must be"),
+        ({"half_life": 0}, "half_life must be"),
+        ({"continue_probability_threshold": "0.1"}, "continue_probability_threshold must be"),
+    ],
+)
+def test_settings_of_another_kind_are_refused_when_the_priors_are_made(settings, message):
+    with pytest.raises(MisuseError, match=message):
+        AdaptivePriors(**settings)
+
+
+@pytest.mark.parametrize("runs", [0, 30])
+@pytest.mark.parametrize("seed", [None, 0.5, "a", float("nan")])
+def test_a_seed_that_is_no_whole_number_is_refused_from_the_first_run_on(runs, seed):
+    with pytest.raises(MisuseError, match="seed must be a whole number"):
+        taught([[0.3, 0.4]] * runs).policy("t", "m", explore=True, seed=seed)
+
+
+def test_whole_numbers_may_come_as_floats_as_tables_of_runs_have_them():
+    priors = taught([[0.3, 0.4]] * 30)
+    whole = priors.policy("t", "m", max_iterations=5, explore=True, seed=3)
+    assert priors.policy("t", "m", max_iterations=5.0, explore=True, seed=3.0).plan is whole.plan
+    watching, floats = AdaptivePriors(mode="observe"), {"max_iterations": 5.0, "total_iterations": 2.0}
+    watching.observe(CallObservation("t", "m", [0.3, 0.4], **floats))  # type: ignore[arg-type]  # the point of the test
+    assert watching.report("t", "m").model_calls == 2

@@ -112,3 +112,12 @@ def test_what_is_known_prints_in_a_terminal_in_a_notebook_and_with_rich(show):
     for text in (str(shown), capture.get(), shown._repr_html_()):
         assert "t with m" in text
     assert "style" not in shown._repr_html_()  # a colour of its own would be wrong on dark or on light
+
+
+@pytest.mark.parametrize("name", ["a price in $", r"$\frac$", "$x^{$", "two\nlines"])
+def test_a_name_is_never_taken_for_a_formula(name):
+    priors = AdaptivePriors()
+    priors.observe(CallObservation(name, "m", [0.2, 0.9]))
+    figure = priors.plot(name, "m")
+    assert figure.get_suptitle() == f"{' '.join(name.split())} with m: 1 run"
+    figure.savefig(BytesIO(), format="png")

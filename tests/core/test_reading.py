@@ -159,3 +159,43 @@ def test_going_on_is_never_advised_below_the_probability_that_was_demanded(runs,
 def test_what_is_no_score_is_refused_when_asking_too(score):
     with pytest.raises(MisuseError, match="scores"):
         AdaptivePriors().should_continue("t", "m", 1, score, [score])
+
+
+def test_one_run_is_spoken_of_in_the_singular():
+    priors = AdaptivePriors(mode="observe")
+    priors.observe(CallObservation("t", "m", [0.85]))
+    said = str(priors.report("t", "m")) + str(priors.suggest_config("t", "m"))
+    said += str(priors.calibration([CallObservation("t", "m", [0.3, 0.9])]))
+    assert "t with m: 1 run, " in said
+    assert "worth up to 1 call\n" in said
+    assert "as 1 of 1 run shows" in said
+    assert "Suggested for t with m, from 1 run\n" in said
+    assert "1 forecast, " in said
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred\x1b[0m", "long " * 100])
+def test_a_report_with_an_odd_name_keeps_its_headline_on_one_line_and_sends_no_command_to_a_terminal(name):
+    priors = AdaptivePriors()
+    priors.observe(CallObservation(name, "m", [0.3, 0.9]))
+    for table in (priors.report(name, "m"), priors.suggest_config(name, "m")):
+        lines = str(table).splitlines()
+        assert " with m" in lines[0]
+        assert lines[1].split()[0] in {"call", "setting"}
+        assert len(lines[0]) < 140
+        assert "\x1b" not in str(table)
+
+
+@pytest.mark.parametrize("call", [0, 1.5, float("nan"), "2", None])
+def test_what_is_no_number_of_a_call_is_refused(call):
+    priors = AdaptivePriors()
+    with pytest.raises(MisuseError, match="at_iteration must be a whole number from 1 on"):
+        priors.expected_improvement("t", "m", call)
+    with pytest.raises(MisuseError, match="max_iterations must be a whole number from 1 on"):
+        priors.should_continue("t", "m", 1, 0.3, [0.3], max_iterations=call)
+    with pytest.raises(MisuseError, match="bins must be a whole number from 1 on"):
+        priors.calibration([CallObservation("t", "m", [0.3, 0.9])], bins=call)
+
+
+def test_the_name_of_the_first_call_is_no_way_of_asking_again():
+    with pytest.raises(MisuseError, match="ways may not hold 'first'"):
+        AdaptivePriors().policy("t", "m", ways=("first", "last"))

@@ -19,10 +19,11 @@ from math import pi, sqrt
 from loopllm.errors import MisuseError
 from loopllm.priors.beta import beta_quantile
 from loopllm.priors.learning import way_of
+from loopllm.priors.observation import whole
 from loopllm.priors.policy import Policy
 from loopllm.priors.report import Readable
 from loopllm.priors.run_state import FIRST_GAIN, state_of
-from loopllm.tables import Rows, Tabular
+from loopllm.tables import Rows, Tabular, counted
 
 BINS = 10
 
@@ -74,7 +75,7 @@ class Reliability(Tabular, Readable):
 
     def _headline(self) -> str:
         chance = f"{self.chance_error:.3f} of it would be chance if every forecast were right"
-        return f"{self.count} forecasts, expected calibration error {self.error:.3f} ({chance})"
+        return f"{counted(self.count, 'forecast')}, expected calibration error {self.error:.3f} ({chance})"
 
     def _columns(self) -> Sequence[str]:
         return ("bin", "forecasts", "predicted", "came true", "80 % interval")
@@ -82,7 +83,7 @@ class Reliability(Tabular, Readable):
     def _rows(self) -> Rows:
         return [
             (
-                f"{b.low:.1f} to {b.high:.1f}",
+                f"{_edge(b.low)} to {_edge(b.high)}",
                 b.count,
                 f"{b.forecast:.3f}",
                 f"{b.frequency:.3f}",
@@ -90,6 +91,16 @@ class Reliability(Tabular, Readable):
             )
             for b in self.bins
         ]
+
+
+def _edge(border: float) -> str:
+    """A border of a bin.
+
+    >>> _edge(0.1), _edge(0.575), _edge(1.0)
+    ('0.1', '0.575', '1.0')
+    """
+    text = f"{border:.3f}".rstrip("0")
+    return f"{text}0" if text.endswith(".") else text
 
 
 def reliability(forecasts: Iterable[tuple[float, bool]], bins: int = BINS) -> Reliability:
@@ -109,10 +120,9 @@ def reliability(forecasts: Iterable[tuple[float, bool]], bins: int = BINS) -> Re
         bins: Bins of equal width.
 
     Raises:
-        MisuseError: A probability is not in [0, 1], or `bins` is below 1.
+        MisuseError: A probability is not in [0, 1], or `bins` is no whole number from 1 on.
     """
-    if bins < 1:
-        raise MisuseError(f"bins must be at least 1, got {bins!r}")
+    bins = whole("bins", bins)
     filled: list[list[Forecast]] = [[] for _ in range(bins)]
     for chance, happened in forecasts:
         if not 0.0 <= chance <= 1.0:
@@ -120,15 +130,15 @@ def reliability(forecasts: Iterable[tuple[float, bool]], bins: int = BINS) -> Re
         filled[min(int(chance * bins), bins - 1)].append((chance, bool(happened)))
     rows = tuple(_bin(i / bins, (i + 1) / bins, found) for i, found in enumerate(filled) if found)
     count = sum(row.count for row in rows)
-    whole = max(count, 1)
+    some = max(count, 1)
     every = [forecast for found in filled for forecast in found]
     return Reliability(
         bins=rows,
         count=count,
-        error=sum(row.count * abs(row.forecast - row.frequency) for row in rows) / whole,
-        chance_error=sum(row.count * _chance_error(row) for row in rows) / whole,
-        brier=sum((chance - happened) ** 2 for chance, happened in every) / whole,
-        base_rate=sum(happened for _, happened in every) / whole,
+        error=sum(row.count * abs(row.forecast - row.frequency) for row in rows) / some,
+        chance_error=sum(row.count * _chance_error(row) for row in rows) / some,
+        brier=sum((chance - happened) ** 2 for chance, happened in every) / some,
+        base_rate=sum(happened for _, happened in every) / some,
     )
 
 

@@ -35,6 +35,7 @@ from loopllm.priors.forgetting import generation_of
 from loopllm.priors.objective import Goal, Objective
 from loopllm.priors.observation import USUAL_WAY
 from loopllm.priors.statistics import Statistics
+from loopllm.tables import significant
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +124,13 @@ class CallCosts:
         """What a gain is worth and what the call costs, in the middle of a sentence."""
         cost, objective = self.of(way, call), self.objective
         if not isinstance(objective, Objective):
-            return f"costs {cost:.2g}"
+            return f"costs {significant(cost, 2)}"
         value, currency = objective.unit_value, objective.currency
-        worth = f"worth {gain * value:.2g} {currency}, costs {cost * value:.2g} {currency}"
+        worth = f"worth {significant(gain * value, 2)} {currency}, costs {significant(cost * value, 2)} {currency}"
         if self.guessed:
             return f"{worth} ({GUESS})"
-        low, high = (edge * value for edge in self.interval(way, call))
-        return f"{worth} ({low:.2g} to {high:.2g}{self._parts(way, call)})"
+        low, high = (significant(edge * value, 2) for edge in self.interval(way, call))
+        return f"{worth} ({low} to {high}{self._parts(way, call)})"
 
     def _parts(self, way: str, call: int) -> str:
         """What the cost is made of, where that is not all money."""
@@ -137,8 +138,11 @@ class CallCosts:
         assert isinstance(objective, Objective)  # noqa: S101  (the caller looked)
         if not objective.cost_per_second:
             return ""
-        money = NO_MONEY if cost.money is None else f"{cost.money.of_call(call):.2g} {objective.currency}"
-        return f"; {money} and {cost.ms.of_call(call) / 1000.0:.2g} s" if cost.ms else f"; {money}"
+        paid = None if cost.money is None else significant(cost.money.of_call(call), 2)
+        money = NO_MONEY if paid is None else f"{paid} {objective.currency}"
+        return (
+            f"; {money} and {significant(cost.ms.of_call(call) / 1000.0, 2)} s" if cost.ms else f"; {money}"
+        )
 
     def told(self, seen: Mapping[str, CostRow]) -> CallCosts:
         """The same, had these calls been seen and nothing else: for the first run of all."""

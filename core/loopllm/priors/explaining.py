@@ -14,12 +14,23 @@ def explain(decision: Decision) -> str:
     The gain and its interval are those of the very next call, in the unit of the value; what calls after it may bring
     is told apart, where it is what makes going on worth it. The way of asking is named where there is a choice.
     """
-    low, high = decision.interval
+    gain = f"{decision.expected_gain:z.3f}"
     return (
-        f"{_verb(decision)}: another call{_asked(decision)} is expected to gain {decision.expected_gain:z.3f} "
-        f"(80 % interval {low:z.2f} to {high:z.2f}), {_costs(decision)}{_beyond(decision)}"
+        f"{_verb(decision)}: another call{_asked(decision)} is expected to gain {gain} "
+        f"(80 % interval {_around(gain, *decision.interval)}), {_costs(decision)}{_beyond(decision)}"
         f"{_unlikely(decision)}; {decision.evidence}"
     )
+
+
+def _around(gain: str, low: float, high: float) -> str:
+    """The interval to a hundredth, or as finely as the gain where it would else not hold it.
+
+    >>> _around("0.012", 0.0013, 0.0498), _around("0.004", 0.0031, 0.0049)
+    ('0.00 to 0.05', '0.003 to 0.005')
+    """
+    rough = f"{low:z.2f}", f"{high:z.2f}"
+    holds = float(rough[0]) <= float(gain) <= float(rough[1])
+    return " to ".join(rough) if holds else f"{low:z.3f} to {high:z.3f}"
 
 
 def _verb(decision: Decision) -> str:
@@ -42,7 +53,11 @@ def _asked(decision: Decision) -> str:
 def _beyond(decision: Decision) -> str:
     """What makes going on worth it, where the next call alone would not."""
     if decision.policy.is_spent(decision.depth):
-        return f", and all {decision.depth} calls are made"
+        return (
+            f", and all {decision.depth} calls are made"
+            if decision.depth > 1
+            else ", and the only call is made"
+        )
     if decision.advised is None or decision.expected_gain > decision.call_cost:
         return ""
     return f", and with the calls that may follow is worth {decision.advantage:.3f} more than stopping"

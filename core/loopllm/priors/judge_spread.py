@@ -25,6 +25,7 @@ from math import sqrt
 from loopllm.errors import MisuseError
 from loopllm.priors.chi_square import chi_square_quantile
 from loopllm.priors.statistics import Statistics
+from loopllm.tables import counted
 
 USUAL_SD = 0.08
 """sd0: what the judges of the shipped prior err by on average."""
@@ -134,5 +135,6 @@ class JudgeSpread:
             return "no draft was judged twice"
         low, high = self.interval
         return (
-            f"test-retest sd {self.sd:.3f} (80 % interval {low:.3f} to {high:.3f}, {self.repeats:g} repeats)"
+            f"test-retest sd {self.sd:.3f} "
+            f"(80 % interval {low:.3f} to {high:.3f}, {counted(self.repeats, 'repeat')})"
         )

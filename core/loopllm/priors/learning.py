@@ -111,7 +111,7 @@ def costs_of(seen: CallObservation | RoundObservation) -> dict[str, CostRow]:
         if seen.latency_ms is not None or seen.usage is not UNKNOWN_USAGE:
             _add(rows, seen.actions, len(seen.scores), seen.latency_ms, seen.evaluation_ms, seen.usage)
         return rows
-    if seen.latencies_ms or seen.usages:
+    if len(seen.latencies_ms) or len(seen.usages):
         said = zip_longest(seen.latencies_ms, seen.evaluations_ms, seen.usages)
         for call, (latency, judged, usage) in enumerate(said, start=1):
             _add(rows, seen.actions, call, latency, judged, usage or UNKNOWN_USAGE)

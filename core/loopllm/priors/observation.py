@@ -6,15 +6,21 @@ Rule 2: the first call is iteration 1; `actions` names how calls 2, 3, ... were 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from loopllm.errors import MisuseError
+from loopllm.priors.cost_sums import FIRST_WAY
 from loopllm.results import UNKNOWN_USAGE, Usage
 
 USUAL_WAY = "last"
 """The way of asking again that is meant when nobody says."""
+
+MOST = sys.float_info.max
+"""The largest number there is: an amount is finite."""
 
 
 def check_text(name: str, value: str) -> None:
@@ -29,6 +35,30 @@ def check_text(name: str, value: str) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise MisuseError(f"{name} must be text that can be written as UTF-8, got {value!r}") from None
+
+
+def is_within(value: float, low: float, high: float) -> bool:
+    """Whether it is a number in [low, high]; NaN is in none."""
+    try:
+        return bool(low <= value <= high)
+    except TypeError:
+        return False
+
+
+def whole(name: str, value: float, least: int | None = 1) -> int:
+    """A whole number as an int, whatever kind of number it came as.
+
+    >>> whole("seed", 3.0)
+    3
+
+    Raises:
+        MisuseError: It is none, or below `least`.
+    """
+    if not is_within(value, -inf if least is None else least, inf) or value % 1:
+        raise MisuseError(
+            f"{name} must be a whole number{'' if least is None else f' from {least} on'}, got {value!r}"
+        )
+    return int(value)
 
 
 def check_scores(scores: Sequence[float], name: str = "scores") -> None:
@@ -47,6 +77,11 @@ def check_scores(scores: Sequence[float], name: str = "scores") -> None:
         raise MisuseError(f"{name} must be a sequence of numbers in [0, 1], got {scores!r}") from None
 
 
+def _check_listed(name: str, values: object) -> None:
+    if not hasattr(values, "__len__"):  # None, or what can be read only once
+        raise MisuseError(f"{name} must be a sequence, or empty; got {values!r}")
+
+
 def _check_stated(stated: Sequence[float], calls: int) -> None:
     if not len(stated):
         return
@@ -56,12 +91,14 @@ def _check_stated(stated: Sequence[float], calls: int) -> None:
 
 
 def _check_latencies(name: str, latencies: Sequence[float]) -> None:
+    _check_listed(name, latencies)
     for index, latency in enumerate(latencies):
-        if not 0.0 <= latency < float("inf"):
+        if not is_within(latency, 0.0, MOST):
             raise MisuseError(f"{name}[{index}] must be milliseconds >= 0, got {latency!r}")
 
 
 def _check_usages(usages: Sequence[Usage]) -> None:
+    _check_listed("usages", usages)
     for usage in usages:
         if not isinstance(usage, Usage):
             raise MisuseError(
@@ -69,19 +106,22 @@ def _check_usages(usages: Sequence[Usage]) -> None:
             )
         for name in ("prompt_tokens", "completion_tokens", "cost"):
             amount = getattr(usage, name)
-            if amount is not None and not 0.0 <= amount < float("inf"):
+            if amount is not None and not is_within(amount, 0.0, MOST):
                 raise MisuseError(f"usage: {name} must be a number >= 0 or None, got {amount!r}")
 
 
 def _check_shape(actions: Sequence[str], threshold: float, maximum: int | None, calls: int) -> None:
+    _check_listed("actions", actions)
     if isinstance(actions, str) or not all(isinstance(action, str) and action for action in actions):
         raise MisuseError(f"actions must be a sequence of non-empty names, got {actions!r}")
+    if FIRST_WAY in actions:
+        raise MisuseError(f"actions may not be called {FIRST_WAY!r}, which is the name of a run's first call")
     if len(actions) > max(0, calls - 1):
         raise MisuseError(f"actions names how calls 2.. were asked: at most {calls - 1}, got {len(actions)}")
-    if not 0.0 <= threshold <= 1.0:
+    if not is_within(threshold, 0.0, 1.0):
         raise MisuseError(f"quality_threshold must be a number in [0, 1], got {threshold!r}")
-    if maximum is not None and maximum < 1:
-        raise MisuseError(f"max_iterations must be at least 1, got {maximum!r}")
+    if maximum is not None:
+        whole("max_iterations", maximum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +201,17 @@ class CallObservation:
         check_text("model_id", self.model_id)
         check_scores(self.scores)
         _check_stated(self.stated, len(self.scores))
+        _check_listed("judgements", self.judgements)
         for scores in self.judgements:
-            check_scores(scores)
+            check_scores(scores, "judgements")
         _check_latencies("latencies_ms", self.latencies_ms)
         _check_latencies("evaluations_ms", self.evaluations_ms)
         _check_usages(self.usages)
         _check_shape(self.actions, self.quality_threshold, self.max_iterations, len(self.scores))
-        if self.total_iterations is not None and self.total_iterations < len(self.scores):
+        calls = len(self.scores)
+        if self.total_iterations is not None and whole("total_iterations", self.total_iterations) < calls:
             raise MisuseError(
-                f"total_iterations must be at least the {len(self.scores)} scored calls, got {self.total_iterations}"
+                f"total_iterations must be at least the {calls} scored calls, got {self.total_iterations}"
             )
 
     @property

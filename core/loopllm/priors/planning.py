@@ -12,7 +12,7 @@ from zlib import crc32
 from loopllm.errors import MisuseError
 from loopllm.priors.beliefs import Beliefs, Believer, Scopes
 from loopllm.priors.call_cost import CallCosts, WayCost, expected_by_way
-from loopllm.priors.cost_sums import CostRow
+from loopllm.priors.cost_sums import FIRST_WAY, CostRow
 from loopllm.priors.counts import TransitionCounts
 from loopllm.priors.evidence import Evidence, evidence_of
 from loopllm.priors.exploration import (
@@ -27,7 +27,7 @@ from loopllm.priors.exploration import (
 )
 from loopllm.priors.judge_spread import JudgeSpread
 from loopllm.priors.objective import Goal, Objective, goal_of
-from loopllm.priors.observation import USUAL_WAY
+from loopllm.priors.observation import MOST, USUAL_WAY, check_text, is_within, whole
 from loopllm.priors.planner import Plan, Stopping
 from loopllm.priors.policy import Policy
 from loopllm.priors.score_grid import score_grid
@@ -67,16 +67,19 @@ class PlanRequest:
         if goal_of(self.objective) not in get_args(Goal):
             goals = ", ".join(get_args(Goal))
             raise MisuseError(f"objective must be one of {goals}, or an Objective; got {self.objective!r}")
-        if not 0.0 <= self.quality_threshold <= 1.0:
+        check_text("task_type", self.task_type)
+        check_text("model_id", self.model_id)
+        if not is_within(self.quality_threshold, 0.0, 1.0):
             raise MisuseError(f"quality_threshold must be in [0, 1], got {self.quality_threshold!r}")
-        if not 0.0 <= self.call_cost < float("inf"):
+        if not is_within(self.call_cost, 0.0, MOST):
             raise MisuseError(f"call_cost must be >= 0, got {self.call_cost!r}")
-        if self.max_iterations < 1 or self.max_iterations % 1:
-            raise MisuseError(f"max_iterations must be a whole number from 1 on, got {self.max_iterations!r}")
-        if self.judge_sd is not None and not 0.0 <= self.judge_sd <= 1.0:
+        object.__setattr__(self, "max_iterations", whole("max_iterations", self.max_iterations))
+        if self.judge_sd is not None and not is_within(self.judge_sd, 0.0, 1.0):
             raise MisuseError(f"judge_sd must be in [0, 1] or None, got {self.judge_sd!r}")
         if self.ways is not None and not self.ways:
             raise MisuseError("ways must name at least one way of asking, or be None")
+        if FIRST_WAY in (self.ways or ()):
+            raise MisuseError(f"ways may not hold {FIRST_WAY!r}, which is the name of a run's first call")
 
 
 @dataclass(frozen=True, slots=True)

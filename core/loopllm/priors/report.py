@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from loopllm.tables import Rows, Tabular
+from loopllm.tables import Rows, Tabular, counted, shorten, significant
 
 
 class Readable:
@@ -84,8 +84,9 @@ class CallCostReport(Readable):
 
     def __str__(self) -> str:
         said = ((self.money, " in money"), (self.seconds, " s"), (self.tokens, " tokens"))
-        parts = [f"{x[0]:.3g}{unit} ({x[1]:.3g} to {x[2]:.3g})" for x, unit in said if x is not None]
-        return f"{self.way}: {', '.join(parts)}; {self.calls:.0f} calls"
+        known = ((unit, [significant(edge, 3) for edge in x]) for x, unit in said if x is not None)
+        parts = [f"{mean}{unit} ({low} to {high})" for unit, (mean, low, high) in known]
+        return f"{self.way}: {', '.join(parts)}; {counted(self.calls, 'call')}"
 
 
 @dataclass(frozen=True)
@@ -127,15 +128,17 @@ class PriorsReport(Tabular, Readable):
     outdated_calls: int = 0
 
     def _headline(self) -> str:
-        runs = f"{self.task_type} with {self.model_id}: {self.total_calls} runs"
+        runs = f"{shorten(self.task_type)} with {shorten(self.model_id)}: {counted(self.total_calls, 'run')}"
         if self.first_call_quality is None:
             return f"{runs}, so nothing of its own is known yet"
         low, high = self.converge_interval
         enough = f"{self.converge_rate:.0%} good enough ({low:.0%} to {high:.0%})"
         first = f"first call {self.first_call_quality:.2f}"
-        lines = [f"{runs}, {enough}, {first}, worth up to {self.optimal_depth} calls"]
+        lines = [f"{runs}, {enough}, {first}, worth up to {counted(self.optimal_depth, 'call')}"]
         if self.outdated_calls:
-            lines.append(f"it changed: the first {self.outdated_calls} runs no longer count for when to stop")
+            outdated = counted(self.outdated_calls, "run")
+            count = "counts" if self.outdated_calls == 1 else "count"
+            lines.append(f"it changed: the first {outdated} no longer {count} for when to stop")
         lines += [f"cost of {cost}" for cost in self.call_costs.values()]
         return "\n".join([*lines, *([] if self.saved is None else self.saved.sentences())])
 
@@ -198,14 +201,17 @@ class SavedReport(Tabular, Readable):
         """The same in words."""
         everyone = self.runs + self.unknown
         lines = [f"only observed: acting would have saved {_estimate(self.calls_saved, 2)} calls a run"]
-        lines[0] += f" of {self.calls_made:.1f}, as {self.runs} of {everyone} runs show"
+        show = "shows" if self.runs == 1 else "show"
+        lines[0] += f" of {self.calls_made:.1f}, as {self.runs} of {counted(everyone, 'run')} {show}"
         lines.append(f"it would have lost {_estimate(self.value_lost, 3)} of value, for a net gain of ")
         lines[-1] += _estimate(self.net_gain, 3)
         if self.unknown:
             low, high = self.calls_saved_bounds
+            are = "is" if self.unknown == 1 else "are"
             lines.append(
-                f"{self.unknown} runs are unknown ({self.ended_first} ended first, {self.asked_otherwise} would have "
-                f"been asked in another way): over all runs {low:.2f} to {high:.2f} calls saved"
+                f"{counted(self.unknown, 'run')} {are} unknown ({self.ended_first} ended first, "
+                f"{self.asked_otherwise} would have been asked in another way): "
+                f"over all runs {low:.2f} to {high:.2f} calls saved"
             )
         return lines if self.runs else lines[2:]
 
@@ -253,9 +259,8 @@ class SuggestedConfig(Tabular, Readable):
 
     def _headline(self) -> str:
         why = self.metadata
-        return (
-            f"Suggested for {why.get('task_type')} with {why.get('model_id')}, from {why.get('runs', 0)} runs"
-        )
+        names = " with ".join(shorten(why.get(name)) for name in ("task_type", "model_id"))
+        return f"Suggested for {names}, from {counted(why.get('runs', 0), 'run')}"
 
     def _columns(self) -> Sequence[str]:
         return ("setting", "value")

@@ -14,15 +14,18 @@ prior is in here: `s/runs` counts runs, and no run counts twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import add
 
 from loopllm.priors.cost_sums import CostRow, Era, add_row, counter_names, empty_row, position
-from loopllm.priors.counts import Row, TransitionCounts
-from loopllm.priors.first_scores import no_first_scores
+from loopllm.priors.counts import WIDTH, Row, TransitionCounts
+from loopllm.priors.first_scores import FIRST_BINS, no_first_scores
+from loopllm.priors.run_state import CELLS
 
 Layer = tuple[int, str]
 """Generation and way of asking."""
+
+_CELLS, _OUTCOMES, _FIRST_BINS = range(CELLS), range(WIDTH), range(FIRST_BINS)
 
 
 class Statistics:
@@ -131,19 +134,29 @@ class Statistics:
         """Read a sparse vector back; counters of a newer version that are not understood are kept as sums."""
         statistics = cls()
         for name, value in counters.items():
-            parts = name.split("/", 4)
-            if parts[0] == "t" and len(parts) == 5:  # noqa: PLR2004  (the five parts of the name)
-                if value:
-                    statistics.transition(int(parts[1]), parts[4], int(parts[2]), int(parts[3]), value)
-            elif parts[0] == "f" and len(parts) == 3:  # noqa: PLR2004  (the three parts of the name)
-                if value:
-                    statistics.first_score(int(parts[1]), int(parts[2]), value)
-            elif parts[0] == "c" and (at := position(parts[2], parts[3])) is not None:
-                if value:
-                    statistics.cost_row(int(parts[1]), parts[4])[at] += value
-            else:
+            try:
+                placed = statistics._placed(name.split("/", 4), value)
+            except ValueError:  # a number of a name is none
+                placed = False
+            if not placed:
                 statistics.bump(name, value)
         return statistics
+
+    def _placed(self, parts: Sequence[str], value: float) -> bool:
+        """Add to a table; False where none that is known has room for it."""
+        match parts:
+            case ["t", generation, cell, outcome, way] if int(cell) in _CELLS and int(outcome) in _OUTCOMES:
+                if value:
+                    self.transition(int(generation), way, int(cell), int(outcome), value)
+            case ["f", generation, first] if int(first) in _FIRST_BINS:
+                if value:
+                    self.first_score(int(generation), int(first), value)
+            case ["c", era, quantity, power, way] if (at := position(quantity, power)) is not None:
+                if value:
+                    self.cost_row(int(era), way)[at] += value
+            case _:
+                return False
+        return True
 
     def __eq__(self, other: object) -> bool:
         """Compare counter by counter; an absent counter is zero."""

@@ -63,7 +63,7 @@ class ArchetypeTables:
 
     def log_likelihoods(self, counts: TransitionCounts, first: Sequence[float]) -> list[float]:
         """See `archetypes.log_likelihood`."""
-        told = self.first @ np.asarray(first)
+        told = self.first @ np.maximum(first, 0.0)  # what was folded twice is below 0 until the next folding
         if counts.cells:
             # Not as a product of matrices, which would wake a thread on every core for so little.
             cells, seen = list(counts.cells), list(counts.cells.values())
@@ -82,8 +82,8 @@ class TableMixture:
         self._weights = np.asarray(weights)[self._kept]
         self._tables = tables
         self._judge_sd = judge_sd
-        self._here = np.maximum(self._weights, 1e-9)[:, None] * tables.reach[self._kept]
-        raw = np.einsum("hc,hco->co", self._here, tables.rows[self._kept])
+        here = np.maximum(self._weights, 1e-9)[:, None] * tables.reach[self._kept]
+        raw = np.einsum("hc,hco->co", here, tables.rows[self._kept])
         self.table: Array = raw / raw.sum(axis=1, keepdims=True)
         self._optimism: list[tuple[float, float, float]] | None = None
 

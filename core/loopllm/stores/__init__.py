@@ -24,11 +24,14 @@ def open_store(address: str | os.PathLike[str]) -> PriorStore:
         address: `"memory://"`, a path, or `"file:///absolute/path.json"`.
 
     Raises:
-        MisuseError: No store of this version has such an address.
+        MisuseError: It is no address, or no store of this version has such a one.
 
     >>> open_store("memory://")
     MemoryStore(0 keys)
     """
+    if not isinstance(address, str | os.PathLike):
+        kind = type(address).__name__
+        raise MisuseError(f"an address must be a path or a URL, got {kind}; pass a store as store=...")
     text = os.fspath(address)
     scheme = text.split("://", 1)[0] if isinstance(address, str) and "://" in text else ""
     if scheme not in loaders:
@@ -54,6 +57,8 @@ def _open_file_url(url: str) -> PriorStore:
         raise MisuseError(
             f"{url!r} names no file of this machine: write three slashes, file:///absolute/path.json"
         )
+    if "?" in url or "#" in url:
+        raise MisuseError(f"{url!r} has more than a path: in the name of a file write ? as %3F and # as %23")
     return _open_path(unquote(parts.path))
 
 

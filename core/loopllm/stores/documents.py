@@ -9,15 +9,19 @@ delta twice.
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from loopllm.errors import StoreError
+from loopllm.tables import counted
 
 FORMAT: Literal["loopllm-priors"] = "loopllm-priors"
 """What a snapshot calls itself."""
+
+_LEFT_ALONE = "left alone: give the store another path"
 
 VERSION: Literal[1] = 1
 """Schema version of the snapshot; raised when an older loopllm could not read what a newer one writes."""
@@ -77,28 +81,39 @@ def read_snapshot(raw: bytes, name: str) -> Snapshot:
         StoreError: They are sound but not for this version: other JSON, or written by a newer loopllm.
     """
     try:
-        return Snapshot.model_validate_json(raw)
+        return Snapshot.model_validate_json(raw.removeprefix(BOM_UTF8))  # an editor may have put it there
     except ValidationError as error:
         _refuse_foreign(raw, name)
-        raise UnsoundError(f"{error.error_count()} faults, the first: {error.errors()[0]['msg']}") from error
+        faults = counted(error.error_count(), "fault")
+        raise UnsoundError(f"{faults}, the first: {error.errors()[0]['msg']}") from error
 
 
 def _refuse_foreign(raw: bytes, name: str) -> None:
     """Raise for a file that is whole but not ours to set aside."""
     try:
-        found = from_json(raw)
+        found = from_json(raw.removeprefix(BOM_UTF8))
     except ValueError:
-        return
+        if _may_be_ours(raw):
+            return
+        raise StoreError(f"{name} is no file of loopllm's; it was {_LEFT_ALONE}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise StoreError(
-            f"{name} holds JSON that is not loopllm's; it was left alone: give the store another path"
-        )
+        raise StoreError(f"{name} holds JSON that is not loopllm's; it was {_LEFT_ALONE}")
     version = found.get("version")
     if isinstance(version, int) and version > VERSION:
         raise StoreError(
             f"{name} has schema version {version}, this loopllm reads up to {VERSION}; it was left alone: "
             "upgrade with pip install -U loopllm, or give the store another path"
         )
+
+
+def _may_be_ours(raw: bytes) -> bool:
+    """Whether it is what a crash or a bad disk may leave of a snapshot: nothing, zeros, or a piece of one.
+
+    >>> _may_be_ours(b""), _may_be_ours(b'{"form'), _may_be_ours(b"Notes of mine"), _may_be_ours(b"SQLite format 3")
+    (True, True, False, False)
+    """
+    said = raw.removeprefix(BOM_UTF8).strip(b"\0 \t\r\n")
+    return not said or said.startswith(b"{") or FORMAT.encode() in said
 
 
 def journal_line(token: str, deltas: dict[str, dict[str, float]]) -> bytes:

@@ -21,16 +21,25 @@ def replace_durably(path: Path, data: bytes) -> os.stat_result:
         OSError: The file is as it was.
     """
     beside = path.with_name(f"{path.name}.tmp")
+    try:
+        status = _write_beside(beside, data, path)
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()  # on a full disk it would take the room that the next merge needs
+        raise
+    sync_directory(path.parent)
+    return status
+
+
+def _write_beside(beside: Path, data: bytes, path: Path) -> os.stat_result:
     with beside.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
         with suppress(FileNotFoundError):
             shutil.copymode(path, beside)
-        status = os.fstat(file.fileno())
-    beside.replace(path)
-    sync_directory(path.parent)
-    return status
+        return os.fstat(file.fileno())
 
 
 def append_durably(path: Path, data: bytes, at: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import threading
 import time
@@ -46,7 +47,7 @@ class JsonFileStore:
         lock_timeout: Seconds to wait for other writers before a `StoreError`.
 
     Raises:
-        MisuseError: `durability` or `lock_timeout` is not a possible value.
+        MisuseError: `path`, `durability` or `lock_timeout` is not a possible value.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, JsonFileStore(f"{folder}/priors.json") as store:
@@ -67,8 +68,7 @@ class JsonFileStore:
             raise MisuseError(f'durability={durability!r} is unknown: use "each" or "batched"')
         if not lock_timeout > 0:
             raise MisuseError(f"lock_timeout={lock_timeout!r} must be a number of seconds above 0")
-        # Resolved, so that a later chdir changes nothing and all names of one file share one lock.
-        self._file = JournaledFile(Path(path).expanduser().resolve(), lock_timeout)
+        self._file = JournaledFile(_resolved(path), lock_timeout)
         self._durability: Durability = durability
         self._begin()
 
@@ -250,6 +250,15 @@ def _reopened(path: Path, durability: Durability, lock_timeout: float) -> JsonFi
     return JsonFileStore(path, durability=durability, lock_timeout=lock_timeout)
 
 
+def _resolved(path: str | os.PathLike[str]) -> Path:
+    """Resolve, so that a later chdir changes nothing and all names of one file share one lock."""
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        # A loop of links, the home of nobody, a null character, no path at all.
+        raise MisuseError(f"path={path!r} cannot be the path of a store: {error}") from error
+
+
 def _names(paths: list[Path]) -> str:
     return ", ".join(str(path) for path in paths)
 
@@ -257,6 +266,8 @@ def _names(paths: list[Path]) -> str:
 def _advice(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "make the file and its folder writable for this user, or give the store another path"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "make room on its disk"
     return "check the path, or give the store another one"
 
 

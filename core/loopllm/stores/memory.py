@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -24,13 +25,13 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._counters: dict[str, dict[str, float]] = {}
         self._merges = 0
 
     def load(self, key: str) -> dict[str, float]:
         """Return a copy of the counters under `key`, empty when there are none."""
-        with self._lock:
+        with self._alone():
             return dict(self._counters.get(key, {}))
 
     def merge(self, deltas: Mapping[str, Counters]) -> None:
@@ -40,13 +41,13 @@ class MemoryStore:
             MisuseError: A value is not a finite number.
         """
         fresh = checked(deltas)
-        with self._lock:
+        with self._alone():
             add(self._counters, fresh)
             self._merges += bool(fresh)
 
     def keys(self) -> list[str]:
         """Return all keys, sorted."""
-        with self._lock:
+        with self._alone():
             return sorted(self._counters)
 
     def revision(self) -> int:
@@ -59,14 +60,20 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"MemoryStore({len(self._counters)} keys)"
 
+    def _alone(self) -> threading.Lock:
+        """What keeps other threads out; in a forked child a new one, since a thread left behind may hold it."""
+        if self._process != os.getpid():
+            self._lock, self._process = threading.Lock(), os.getpid()
+        return self._lock
+
     def __getstate__(self) -> dict[str, Any]:
-        with self._lock:
+        with self._alone():
             return {
                 "counters": {key: dict(counters) for key, counters in self._counters.items()},
                 "merges": self._merges,
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._counters = state["counters"]
         self._merges = state["merges"]

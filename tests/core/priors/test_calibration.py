@@ -109,3 +109,11 @@ def test_what_was_learned_before_is_known_to_the_forecasts():
         taught.observe(run)
     known, unknown = taught.calibration(stuck, learn=False), AdaptivePriors().calibration(stuck, learn=False)
     assert known.error < unknown.error / 3
+
+
+@pytest.mark.parametrize("bins", [3, 10, 20, 40])
+def test_the_borders_of_narrow_bins_are_told_apart(bins):
+    rows = reliability([((at + 0.5) / bins, True) for at in range(bins)], bins)._rows()
+    lows, highs = zip(*(str(row[0]).split(" to ") for row in rows), strict=True)
+    assert lows[1:] == highs[:-1]
+    assert len({*lows, *highs}) == bins + 1

@@ -8,11 +8,13 @@ from loopllm.adaptive_exit import BayesianExitCondition
 from loopllm.adaptive_priors import AdaptivePriors
 from loopllm.priors import CallObservation
 from loopllm.priors.evidence import Evidence
+from loopllm.priors.objective import Objective
 from loopllm.priors.score_grid import score_grid
+from loopllm.results import Usage
 
 SENTENCE = re.compile(
     r"^(stopped|goes on|goes on in order to learn): another call(, asked for with '\w+',)? is expected to gain "
-    r"\d\.\d{3} \(80 % interval -?\d\.\d\d to \d\.\d\d\), costs 0\.05"
+    r"\d\.\d{3} \(80 % interval -?\d\.\d{2,3} to \d\.\d{2,3}\), costs 0\.05"
 )
 
 
@@ -144,3 +146,34 @@ def test_the_reservation_score_is_where_going_on_and_stopping_are_worth_the_same
         assert 0.0 < at < 1.0
         assert policy.plan.going_on(depth, momentum, at) == pytest.approx(at, abs=1e-9)
         assert policy.plan.going_on(depth, momentum, at - 0.01) > at - 0.01
+
+
+def test_the_printed_interval_holds_the_printed_gain():
+    priors = AdaptivePriors()
+    for _ in range(120):
+        priors.observe(CallObservation("t", "m", [0.5, 0.505, 0.506]))
+    policy = priors.policy("t", "m", objective="quality", call_cost=0.02)
+    for best in range(100):
+        said = policy.decide([best / 100, best / 100]).message
+        gain, low, high = re.findall(r"gain (\S+) \(80 % interval (\S+) to (\S+)\)", said)[0]
+        assert float(low) <= float(gain) <= float(high), said
+
+
+def test_a_run_of_one_call_is_spoken_of_in_the_singular():
+    said = AdaptivePriors().policy("t", "m", max_iterations=1).decide([0.3]).message
+    assert said.endswith(
+        "and the only call is made; 0 runs behind this, only the prior that ships with the package"
+    )
+
+
+def test_large_amounts_are_written_out():
+    priors = AdaptivePriors()
+    usages = [Usage(1500, 200, cost=971.0), Usage(2500, 200, cost=971.0)]
+    priors.observe(CallObservation("t", "m", [0.3, 0.9], usages=usages, latencies_ms=[120e3, 120e3]))
+    aim = Objective(value_of_success=25000.0, cost_per_second=1.0, currency="JPY")
+    said = priors.policy("t", "m", objective=aim).decide([0.3]).message
+    assert re.search(r"worth \d+ JPY, costs \d+ JPY \(\d+ to \d+; \d+ JPY and \d+ s\)", said), said
+    costs = priors.report("t", "m").call_costs["last"]
+    assert re.search(
+        r"\d+ in money \(\d+ to \d+\), \d+ s \(.*\), \d+ tokens \(\d+ to \d+\); 1 call$", str(costs)
+    )

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,3 +93,17 @@ def test_every_call_after_the_first_counts_exactly_once(runs):
     counted = sum(count for table in made.layers.values() for _, _, count in table.items())
     assert counted == sum(len(scores) - 1 for scores in runs)
     assert made.runs == len(runs)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["t/0/8/12/last", "t/0/640/11/last", "t/0/-1/3/last", "t/new/8/11/last", "t/0/8/11", "f/0/21", "f/new/3",
+     "f/0/-1", "c", "c/0", "c/0/money/n", "c/new/money/n/last", "c/0/joules/n/last"],
+)  # fmt: skip
+def test_a_counter_that_this_version_has_no_place_for_is_kept_as_it_came(name):
+    counters = {"s/runs": 3.0, "t/0/8/11/last": 2.0, name: 4.0}
+    read = Statistics.from_counters(counters)
+    assert read.counters() == counters
+    assert {layer: table.size for layer, table in read.layers.items()} == {(0, "last"): 2.0}
+    assert not read.firsts
+    assert not read.costs

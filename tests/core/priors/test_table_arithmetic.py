@@ -125,3 +125,24 @@ print("numpy" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_what_was_folded_twice_counts_for_nothing_in_both():
+    first = [3.0] * FIRST_BINS
+    first[4] = -2.0
+    told = PLAIN.log_likelihoods(TransitionCounts(), first)
+    assert ON_TABLES.log_likelihoods(TransitionCounts(), first) == pytest.approx(told)
+
+
+def test_a_numpy_that_cannot_be_loaded_is_as_good_as_none(tmp_path):
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text("raise ImportError('built for another Python')")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from loopllm import AdaptivePriors
+from loopllm.shipped_prior import shipped_arithmetic
+print(AdaptivePriors().policy("t", "m").decide([0.3]).stop, type(shipped_arithmetic()).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False CellByCell\n"

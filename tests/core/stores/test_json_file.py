@@ -252,3 +252,13 @@ def test_importing_and_reading_loads_neither_asyncio_nor_a_lock() -> None:
         "print(sorted({'asyncio', 'filelock', 'numpy', 'httpx'} & set(sys.modules)))"
     )
     assert run(code) == "[]\n"
+
+
+def test_a_path_that_leads_nowhere_is_refused_when_the_store_is_made(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path in ("a\0b", "~nobody-of-this-name/priors.json", 7):
+        with pytest.raises(MisuseError, match="cannot be the path of a store"):
+            JsonFileStore(path)  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises((MisuseError, StoreError), match="loop"):
+        JsonFileStore(loop).load("a")

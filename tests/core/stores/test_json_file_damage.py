@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 import os
@@ -219,3 +220,65 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_state_readable(path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert store.load("a") == JsonFileStore(path).load("a")
     assert len(store.load("a")) == 101
+
+
+@pytest.mark.parametrize(
+    "content", [b"# Notes\nfor years", b"a,b\n1,2\n", b"SQLite format 3\0...", b"\x89PNG\r\n"]
+)
+def test_a_file_that_is_no_json_and_was_never_ours_is_refused_and_stays_where_it_is(
+    path: Path, content: bytes
+) -> None:
+    path.write_bytes(content)
+    for use in USES:
+        with pytest.raises(
+            StoreError, match=r"no file of loopllm's.*left alone: give the store another path"
+        ) as raised:
+            use(JsonFileStore(path))
+        assert not isinstance(raised.value, CorruptStoreError)
+    assert path.read_bytes() == content
+    assert not list(path.parent.glob("*.corrupt-*"))
+
+
+def test_a_byte_order_mark_and_lines_that_end_as_on_windows_are_no_damage(path: Path) -> None:
+    written(path, 2).close()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    store = JsonFileStore(path)
+    assert store.load("a") == {"n": 2.0}
+    store.merge(ONE)
+    store.close()
+    assert JsonFileStore(path).load("a") == {"n": 3.0}
+    foreign = b"\xef\xbb\xbf{}"
+    path.write_bytes(foreign)
+    with pytest.raises(StoreError, match="holds JSON that is not loopllm's"):
+        store.load("a")
+    assert path.read_bytes() == foreign
+
+
+def test_a_disk_without_room_says_what_to_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = written(path, 1)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"No space left on device \(make room on its disk\)"):
+        store.merge(ONE)
+    monkeypatch.undo()
+    assert store.load("a") == {"n": 1.0}
+
+
+def test_a_snapshot_that_could_not_be_written_takes_no_room_from_the_next_merge(path: Path) -> None:
+    store = JsonFileStore(path)
+    store.merge({"a": {f"counter {number}": 1.0 for number in range(100)}})
+    store.merge(ONE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(StoreError, match="File too large"):
+            store.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(each.name for each in path.parent.iterdir()) == [
+        "priors.json",
+        "priors.json.journal",
+        "priors.json.lock",
+    ]

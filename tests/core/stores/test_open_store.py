@@ -44,3 +44,20 @@ def test_a_back_end_of_ones_own_is_one_entry(monkeypatch: pytest.MonkeyPatch) ->
     mine = MemoryStore()
     monkeypatch.setitem(loaders, "mine", lambda address: mine)
     assert open_store("mine://anything") is mine
+
+
+@pytest.mark.parametrize("address", [MemoryStore(), b"priors.json", 7, None])
+def test_what_is_no_address_is_refused(address: object) -> None:
+    with pytest.raises(MisuseError, match="must be a path or a URL"):
+        open_store(address)  # type: ignore[arg-type]  # the point of the test
+
+
+@pytest.mark.parametrize("end", ["?mode=ro", "?", "#2", "#"])
+def test_a_file_url_with_more_than_a_path_is_refused_instead_of_opening_another_file(
+    tmp_path: Path, end: str
+) -> None:
+    with pytest.raises(MisuseError, match=r"more than a path.*%3F.*%23"):
+        open_store(f"file://{tmp_path}/priors.json{end}")
+    store = open_store(f"file://{tmp_path}/a%23b%3F.json")
+    assert isinstance(store, JsonFileStore)
+    assert store.path == tmp_path / "a#b?.json"
