@@ -12,6 +12,7 @@ from loopllm.engine import LoopedLLM
 from loopllm.errors import MisuseError
 from loopllm.exits import Condition
 from loopllm.feedback import PromptFormat
+from loopllm.preparing import require_loop_parts
 from loopllm_lc.asking import Asker
 from loopllm_lc.drafts import Draft
 from loopllm_lc.serializing import load_config, load_evaluator, shown
@@ -42,6 +43,12 @@ class LoopSettings(BaseModel):
     @classmethod
     def _config_from_data(cls, value: Any) -> Any:
         return load_config(value)
+
+    @field_validator("priors")
+    @classmethod
+    def _priors_can_plan(cls, value: Any) -> Any:
+        require_loop_parts(None, value, ())
+        return value
 
     @field_validator("exit_conditions")
     @classmethod

@@ -24,6 +24,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
 from loopllm.errors import MisuseError
 from loopllm.evaluators import as_evaluator
+from loopllm.preparing import require_loop_parts
 from loopllm.providers.base import Provider, TextPrompt
 from loopllm.results import RefinementResult, Usage
 from loopllm.telemetry.base import Observer
@@ -89,6 +90,7 @@ class LoopedLlamaLLM(LLM):
             raise MisuseError(f"llm must be a LlamaIndex LLM, got a {type(llm).__name__}")
         judge = adapted(evaluator)
         as_evaluator(judge)  # what is no evaluator is refused now, not at the first call
+        require_loop_parts(config, priors, observers)
         own = {name: getattr(llm, name) for name in _SHARED_FIELDS}
         super().__init__(**{**own, "llm": llm, "task_type": task_type, "model_id": model_id, **fields})
         self._evaluator = judge

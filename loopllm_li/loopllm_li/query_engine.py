@@ -17,6 +17,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
 from loopllm.errors import EvaluatorError, MisuseError, ProviderError
 from loopllm.evaluators import as_evaluator
+from loopllm.preparing import require_loop_parts
 from loopllm.results import RefinementResult
 from loopllm.telemetry.base import Observer
 from loopllm_li.answer_judge import AnswerJudge, JudgedPart
@@ -102,6 +103,7 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
             )
         judge = adapted(evaluator)
         as_evaluator(judge)  # what is no evaluator is refused now, not at the first query
+        require_loop_parts(config, priors, observers)
         self._query_engine = query_engine
         self._evaluator = judge
         self._config = config or LoopConfig()

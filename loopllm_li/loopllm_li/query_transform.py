@@ -13,6 +13,7 @@ from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.schema import QueryBundle, QueryType
 
 from loopllm import AdaptivePriors, Condition, LoopConfig
+from loopllm.preparing import require_loop_parts
 from loopllm.telemetry.base import Observer
 from loopllm_li.bundles import RefinedQueryBundle
 from loopllm_li.llama_evaluator import adapted
@@ -84,6 +85,7 @@ class LoopedQueryTransform(BaseQueryTransform):
         observers: Sequence[Observer] = (),
     ) -> None:
         super().__init__()
+        require_loop_parts(config, priors, observers)
         self._refiner = QueryRefiner(
             llm=llm,
             retriever=retriever,

@@ -16,6 +16,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from loopllm import AdaptivePriors, Condition, LoopConfig
 from loopllm.errors import MisuseError
+from loopllm.preparing import require_loop_parts
 from loopllm.telemetry.base import Observer
 from loopllm_li.llama_evaluator import adapted
 from loopllm_li.pooling import Combine, distinct_nodes, pooled, scorer_of
@@ -63,6 +64,7 @@ class LoopedRetriever(BaseRetriever):
         observers: Sequence[Observer] = (),
         callback_manager: CallbackManager | None = None,
     ) -> None:
+        require_loop_parts(config, priors, observers)
         self._refiner = QueryRefiner(
             llm=llm,
             retriever=retriever,

@@ -12,6 +12,7 @@ from loopllm import AdaptivePriors, LoopConfig, LoopedLLM
 from loopllm.errors import EvaluatorError, MisuseError
 from loopllm.evaluators import as_evaluator
 from loopllm.events import DraftJudgedAgain, DraftScored, Finished
+from loopllm.preparing import require_loop_parts
 from loopllm.providers.adapt import as_provider
 from loopllm.refinement import Refinement
 from loopllm.results import IterationRecord, RefinementResult
@@ -110,6 +111,7 @@ class LoopedWorkflow(Workflow):
         super().__init__(**settings)
         self._evaluator = adapted(evaluator)
         as_evaluator(self._evaluator)  # what is no evaluator is refused now, not in a step
+        require_loop_parts(config, priors, observers)
         self._provider = as_provider(llm)
         self._config = config or LoopConfig()
         self._priors = priors

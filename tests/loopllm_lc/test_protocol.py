@@ -297,6 +297,11 @@ def test_a_wrong_bound_is_refused_naming_the_field() -> None:
         LoopedRunnable(bound="gpt-4o", evaluator=bool)  # type: ignore[arg-type]  # the mistake under test
 
 
+def test_what_are_no_priors_is_refused_when_it_is_built(scripted: Any) -> None:
+    with pytest.raises(ValidationError, match="AdaptivePriors"):
+        LoopedRunnable(bound=scripted("hi"), evaluator=bool, priors="p.json")
+
+
 def test_an_evaluator_that_cannot_score_is_refused_when_it_is_built(scripted: Any) -> None:
     with pytest.raises(ValidationError, match="evaluator"):
         LoopedRunnable(bound=scripted("hi"), evaluator=7)

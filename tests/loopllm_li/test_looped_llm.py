@@ -203,7 +203,16 @@ def test_it_learns_under_the_name_of_the_inner_model() -> None:
     assert priors.report("agree", "tiny").total_calls == 1
 
 
-@pytest.mark.parametrize("wrong", [{"llm": "gpt"}, {"evaluator": 7}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"llm": "gpt"},
+        {"evaluator": 7},
+        {"priors": "p.json"},
+        {"config": {"max_iterations": 2}},
+        {"observers": [7]},
+    ],
+)
 def test_wrong_arguments_are_refused_when_built_naming_them(wrong: dict[str, Any]) -> None:
     with pytest.raises(MisuseError, match=next(iter(wrong))):
         LoopedLlamaLLM(**{"llm": ScriptedChat(replies=["yes"]), "evaluator": judge, **wrong})

@@ -26,7 +26,7 @@ from tests.loopllm_li.conftest import (
 from loopllm import AdaptivePriors, EvaluationResult, LoopConfig, MisuseError
 from loopllm.events import Finished
 from loopllm.providers.mock import MockLLMProvider
-from loopllm_li import LoopedQueryTransform, RefinedQueryBundle, TermCoverage, nodes_settle
+from loopllm_li import LoopedQueryTransform, LoopedRetriever, RefinedQueryBundle, TermCoverage, nodes_settle
 
 QUERY = "why does the sea rise"
 GOOD = "tides moon gravity"
@@ -259,11 +259,18 @@ def test_the_callers_mistakes_are_raised_and_not_swallowed() -> None:
         ({"min_gain": 2.0}, "min_gain"),
         ({"mode": "other"}, "mode"),
         ({"evaluator": 7}, "evaluator"),
+        ({"priors": "p.json"}, "priors"),
+        ({"config": {"max_iterations": 2}}, "config"),
+        ({"observers": [7]}, "observers"),
     ],
 )
 def test_wrong_arguments_are_refused_when_built_naming_them(wrong: Any, name: Any) -> None:
     with pytest.raises(MisuseError, match=name):
         LoopedQueryTransform(
+            **{"llm": ScriptedCompletions(replies=[GOOD]), "retriever": ShelfRetriever(SHELF), **wrong}
+        )
+    with pytest.raises(MisuseError, match=name):
+        LoopedRetriever(
             **{"llm": ScriptedCompletions(replies=[GOOD]), "retriever": ShelfRetriever(SHELF), **wrong}
         )
 

@@ -115,9 +115,12 @@ async def test_limits_of_the_loop_hold() -> None:
     assert result.story["exit_reason"] == "max_iterations"
 
 
-def test_what_is_no_evaluator_is_refused_when_built() -> None:
-    with pytest.raises(MisuseError, match="evaluator"):
-        LoopedWorkflow(llm=ScriptedChat(replies=["yes"]), evaluator=7)
+@pytest.mark.parametrize(
+    "wrong", [{"evaluator": 7}, {"priors": "p.json"}, {"config": {"max_iterations": 2}}, {"observers": [7]}]
+)
+def test_wrong_arguments_are_refused_when_built_naming_them(wrong: dict[str, Any]) -> None:
+    with pytest.raises(MisuseError, match=next(iter(wrong))):
+        LoopedWorkflow(**{"llm": ScriptedChat(replies=["yes"]), "evaluator": len, **wrong})
 
 
 async def test_another_task_does_not_begin_with_the_best_draft_of_the_one_before() -> None:
