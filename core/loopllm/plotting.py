@@ -143,12 +143,16 @@ def _improvement(axes: Any, depths: Sequence[IterationReport]) -> None:
 
 
 def _reservation(axes: Any, depths: Sequence[IterationReport]) -> None:
-    dress(axes, "Stop when the best score is on or above the line", "calls made", "reservation score")
+    dress(axes, "Stop from this best score on (dotted: and below)", "calls made", "reservation score")
     axes.set_ylim(-0.02, 1.02)
     if depths:
         xs = _calls(depths)
         line(axes, xs, [it.reservation_score for it in depths], 0, "after a gain")
         line(axes, xs, [it.reservation_after_stall for it in depths], 1, "after a call without gain")
+        lows = [it.goes_on_within[0] for it in depths], [it.goes_on_after_stall[0] for it in depths]
+        for low in lows:
+            if any(low):
+                axes.plot(xs, low, color=INK, linewidth=0.8, linestyle=":")
         legend(axes)
 
 

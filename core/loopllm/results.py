@@ -68,6 +68,9 @@ class Usage:
 UNKNOWN_USAGE = Usage()
 
 
+_HAIR = 1e-9
+
+
 def _plain_float(score: Any) -> float:
     """Return a number of any kind as a float, so that what holds it can be written to JSON."""
     try:
@@ -76,6 +79,13 @@ def _plain_float(score: Any) -> float:
     except (TypeError, ValueError):
         pass
     raise MisuseError(f"score must be a number in [0, 1], got {score!r}")
+
+
+def _rounded(score: float) -> float:
+    """Return the nearer end of a score a hair beside [0, 1]: a weighted mean of ones may end at 1.0000000000000002."""
+    if not -_HAIR <= score <= 1.0 + _HAIR:
+        raise MisuseError(f"score must be a number in [0, 1], got {score!r}")
+    return 0.0 if score < 0.0 else 1.0
 
 
 def _sentences(deficiencies: Any) -> Sequence[str]:
@@ -93,7 +103,7 @@ class EvaluationResult:
     'too short; no date'
 
     Attributes:
-        score: Quality in [0, 1]; NaN and values outside are refused.
+        score: Quality in [0, 1]; NaN and values outside are refused, but for a hair that rounding leaves.
         passed: The evaluator's own verdict; None leaves it to the quality threshold of the loop.
         deficiencies: What is wrong, each a sentence the model can act on; a lone string is one sentence.
         sub_scores: Named parts of the score, each in [0, 1].
@@ -115,7 +125,7 @@ class EvaluationResult:
             score = _plain_float(score)
             object.__setattr__(self, "score", score)
         if not 0.0 <= score <= 1.0:  # NaN fails this comparison too
-            raise MisuseError(f"score must be a number in [0, 1], got {score!r}")
+            object.__setattr__(self, "score", _rounded(score))
         if self.passed is not None and type(self.passed) is not bool:  # numpy's False is not False
             object.__setattr__(self, "passed", bool(self.passed))
         if type(self.deficiencies) is not tuple and not isinstance(self.deficiencies, list):

@@ -87,6 +87,11 @@ def rich_table(header: Sequence[str], rows: Rows, caption: str) -> Any:
     return table
 
 
+def _show(shown: Tabular, printer: Any, cycle: bool) -> None:
+    del cycle
+    printer.text(str(shown))
+
+
 class Tabular:
     """Prints as a headline and a table: with `print`, in a notebook, and with `rich.print`."""
 
@@ -104,6 +109,11 @@ class Tabular:
     def __str__(self) -> str:
         """Return the headline and the rows as plain text."""
         return f"{self._headline()}\n{text_table(self._columns(), self._rows())}"
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        """Show the table at IPython's prompt too, which takes a dataclass's own repr before anything inherited."""
+        super().__init_subclass__(**named)
+        cls._repr_pretty_ = _show  # type: ignore[attr-defined]
 
     def _repr_html_(self) -> str:
         return html_table(self._columns(), self._rows(), self._headline())

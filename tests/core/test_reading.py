@@ -199,3 +199,24 @@ def test_what_is_no_number_of_a_call_is_refused(call):
 def test_the_name_of_the_first_call_is_no_way_of_asking_again():
     with pytest.raises(MisuseError, match="ways may not hold 'first'"):
         AdaptivePriors().policy("t", "m", ways=("first", "last"))
+
+
+@pytest.mark.parametrize("scores", [[0.2] * 5, [0.4, 0.6, 0.85], [0.1, 0.5, 0.5]])
+def test_a_report_tells_at_which_best_scores_a_run_goes_on_and_at_no_others_it_does(scores):
+    priors = AdaptivePriors()
+    for _ in range(40):
+        priors.observe(CallObservation("t", "m", scores))
+    policy = priors.policy("t", "m")
+    first, *later = priors.report("t", "m").iterations
+    for best in (0.085 + 0.03 * step for step in range(30)):
+        assert policy.decide([best]).stop != (first.goes_on_within[0] < best < first.goes_on_within[1])
+        low, high = later[0].goes_on_after_stall
+        assert policy.decide([best, best - 0.05]).stop != (low < best < high)
+
+
+def test_a_run_that_nothing_can_help_is_said_to_go_on_never():
+    priors = AdaptivePriors()
+    for _ in range(60):
+        priors.observe(CallObservation("t", "m", [0.2] * 3, max_iterations=3))
+    priors.policy("t", "m", call_cost=0.9, max_iterations=3)
+    assert str(priors.report("t", "m")).splitlines()[2].split()[-2:] == ["never", "never"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.lib.pretty import pretty
 
 from loopllm.errors import MisuseError
 from loopllm.results import (
@@ -40,6 +41,12 @@ def test_unknown_usage_stays_unknown() -> None:
 def test_a_score_that_is_no_number_between_zero_and_one_is_refused(score: float) -> None:
     with pytest.raises(MisuseError, match="score"):
         EvaluationResult(score)
+
+
+def test_a_score_that_rounding_left_a_hair_beside_the_end_is_the_end() -> None:
+    assert EvaluationResult(0.7 + 0.2 + 0.1 + 2.0e-16).score == 1.0
+    assert EvaluationResult(0.3 - 0.1 * 3).score == 0.0
+    assert EvaluationResult(math.nextafter(1.0, 2.0)).score == 1.0
 
 
 def test_a_verdict_of_numpy_is_an_objection_like_any_other_and_can_be_written_to_json() -> None:
@@ -100,6 +107,10 @@ def test_a_result_prints_as_a_table_of_its_calls_with_the_chosen_one_marked() ->
     assert "quality_threshold: enough" in printed
     assert "too short" in printed
     assert "2*" in printed
+
+
+def test_a_prompt_of_ipython_shows_the_same_table() -> None:
+    assert pretty(a_result()) == str(a_result())
 
 
 def test_a_notebook_shows_the_same_with_the_models_words_escaped() -> None:

@@ -292,24 +292,38 @@ class Policy:
         return overdue < self.glance
 
     def reservation_score(self, depth: int, momentum: int) -> float:
-        """The best score from which on stopping is right; 1.0 when going on is right up to a perfect score.
+        """The best score from which on stopping is right; 1.0 when going on is right up to a perfect score."""
+        return self.goes_on_within(depth, momentum)[1]
 
-        Between the last node of the grid at which going on is worth more and the first at which it is not, the two are
-        taken as lines, which cross at the reservation score.
+    def goes_on_within(self, depth: int, momentum: int) -> tuple[float, float]:
+        """The lowest and the highest best score at which going on is right; (0.0, 0.0) when it never is.
+
+        A best score may be too low to go on with, where only a good enough one is worth anything (exactly 0, where a
+        yes-or-no verifier begins, stands apart, and scores next to it may not go on though it does). Between two nodes of
+        the grid of which going on is worth more at one, it and stopping are taken as lines, and their crossing is told.
         """
+        leads = self._leads(depth, momentum)
+        right = [index for index, (_, lead) in enumerate(leads) if lead > 0.0]
+        if not right:
+            return 0.0, 0.0
+        first, last = right[0], right[-1]
+        low = _crossing(leads[first], leads[first - 1]) if first else 0.0
+        return low, _crossing(leads[last], leads[last + 1]) if last + 1 < len(leads) else 1.0
+
+    def _leads(self, depth: int, momentum: int) -> list[tuple[float, float]]:
+        """Each node and by how much going on is worth more there than stopping."""
         values = None if self.is_spent(depth) else self.plan.ahead[self.plan.row(depth)].get(momentum)
         if values is None:
-            return 0.0
+            return []
         grid, cells = self.plan.grid, cells_at(momentum, depth)
-        above, lead_above = 1.0, 0.0
-        for best, band, going_on in zip(
-            reversed(grid.nodes), reversed(grid.bands), reversed(values), strict=True
-        ):
-            lead = going_on - self.worth(cells[band], best)
-            if lead > 0.0:
-                return best + (above - best) * lead / (lead - lead_above)
-            above, lead_above = best, lead
-        return 0.0
+        nodes = zip(grid.nodes, grid.bands, values, strict=True)
+        return [(best, going_on - self.worth(cells[band], best)) for best, band, going_on in nodes]
 
     def __repr__(self) -> str:
         return f"Policy(runs={self.runs}, call_cost={self.call_cost:g}, max_iterations={self.plan.horizon})"
+
+
+def _crossing(inside: tuple[float, float], outside: tuple[float, float]) -> float:
+    """Where the line through two nodes and their leads is 0."""
+    (best, lead), (other, behind) = inside, outside
+    return best + (other - best) * lead / (lead - behind)

@@ -48,8 +48,9 @@ class IterationReport(Readable):
         improvement_probability: Probability that it is a new best, for a run that makes it (posterior mean, one
             success and one failure in advance); of the first, 1.
         improvement_interval: Its interval, from the exact Beta distribution.
-        reservation_score: Best score from which stopping after this call is right for a run that has just gained.
-        reservation_after_stall: The same for a run whose last call gained nothing.
+        goes_on_within: Lowest and highest best score at which another call is worth its cost, for a run that has just
+            gained; (0.0, 0.0) when none is. Where only a good enough answer counts, a low score may be hopeless.
+        goes_on_after_stall: The same for a run whose last call gained nothing.
     """
 
     iteration: int
@@ -60,8 +61,18 @@ class IterationReport(Readable):
     expected_improvement: float
     improvement_probability: float
     improvement_interval: tuple[float, float]
-    reservation_score: float
-    reservation_after_stall: float
+    goes_on_within: tuple[float, float]
+    goes_on_after_stall: tuple[float, float]
+
+    @property
+    def reservation_score(self) -> float:
+        """Best score from which stopping after this call is right for a run that has just gained."""
+        return self.goes_on_within[1]
+
+    @property
+    def reservation_after_stall(self) -> float:
+        """The same for a run whose last call gained nothing."""
+        return self.goes_on_after_stall[1]
 
 
 @dataclass(frozen=True)
@@ -143,7 +154,7 @@ class PriorsReport(Tabular, Readable):
         return "\n".join([*lines, *([] if self.saved is None else self.saved.sentences())])
 
     def _columns(self) -> Sequence[str]:
-        return ("call", "runs", "expected best", "80 % of runs", "P(improve)", "stop from", "after a stall")
+        return ("call", "runs", "expected best", "80 % of runs", "P(improve)", "goes on at", "after a stall")
 
     def _rows(self) -> Rows:
         return [
@@ -153,11 +164,21 @@ class PriorsReport(Tabular, Readable):
                 f"{it.expected_score:.2f}",
                 "{:.2f} to {:.2f}".format(*it.score_range),
                 "" if it.iteration == 1 else f"{it.improvement_probability:.2f}",
-                f"{it.reservation_score:.2f}",
-                f"{it.reservation_after_stall:.2f}",
+                _span(it.goes_on_within),
+                _span(it.goes_on_after_stall),
             )
             for it in self.iterations
         ]
+
+
+def _span(within: tuple[float, float]) -> str:
+    """Between which best scores a run goes on.
+
+    >>> _span((0.0, 0.0)), _span((0.55, 0.69))
+    ('never', '0.55 to 0.69')
+    """
+    low, high = within
+    return f"{low:.2f} to {high:.2f}" if high > 0.0 else "never"
 
 
 Estimate = tuple[float, float, float]
@@ -182,7 +203,7 @@ class SavedReport(Tabular, Readable):
         calls_made: Mean calls of all observed runs.
         ended_first: Runs that ended before the rule would have stopped.
         asked_otherwise: Runs in which the rule would have asked again in another way.
-        calls_saved_bounds: Least and most calls saved per run, over all runs.
+        calls_saved_bounds: Least and most calls saved per run, over all runs; shown where some are unknown.
         net_gain_bounds: Least and most net gain per run, over all runs.
     """
 
@@ -232,7 +253,7 @@ class SavedReport(Tabular, Readable):
                 name,
                 f"{mean:.3f}" if self.runs else "unknown",
                 f"{low:.3f} to {high:.3f}" if self.runs else "",
-                "" if bounds is None else "{:.3f} to {:.3f}".format(*bounds),
+                "" if bounds is None or not self.unknown else "{:.3f} to {:.3f}".format(*bounds),
             )
             for name, (mean, low, high), bounds in rows
         ] + [("runs", self.runs, "", self.runs + self.unknown)]

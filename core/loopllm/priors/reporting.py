@@ -132,6 +132,6 @@ def _iteration(record: DepthRecord, forecast: ScoreForecast, policy: Policy) -> 
         expected_improvement=record.mean_gain if later else record.mean_score,
         improvement_probability=a / (a + b) if later else 1.0,
         improvement_interval=(beta_quantile(0.1, a, b), beta_quantile(0.9, a, b)) if later else (1.0, 1.0),
-        reservation_score=policy.reservation_score(record.depth, _GAINED if later else 0),
-        reservation_after_stall=policy.reservation_score(record.depth, _STALLED if later else 0),
+        goes_on_within=policy.goes_on_within(record.depth, _GAINED if later else 0),
+        goes_on_after_stall=policy.goes_on_within(record.depth, _STALLED if later else 0),
     )
