@@ -70,7 +70,7 @@ ExitRule = Callable[[RunView], ExitReason | str | bool | None]
 """An exit condition as a function: a reason, its text, or True ends the run; None, "" or False goes on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)  # caches tell conditions apart without keeping them
 class Condition:
     """An exit rule with a name, to be combined with `|` (any) and `&` (all).
 

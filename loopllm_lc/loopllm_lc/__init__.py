@@ -1,8 +1,8 @@
 """loopllm for LangChain: loop a chat model or a chain until its output is good enough.
 
 `LoopedRunnable` is a drop-in for the model or chain it binds; `LangChainProvider` lets `loopllm.LoopedLLM` call a
-LangChain model. Both need the extra `[langchain]` only. `loop_graph`, `GraphPriorStore` and `priors_in` need `[graphs]`,
-the middlewares for agents need `[agents]`. Names are imported when they are first used.
+LangChain model. Both need the extra `[langchain]` only. `loop_graph`, `GraphPriorStore` and `priors_in` need
+`[graphs]`, the middlewares for agents need `[agents]`. Names are imported when they are first used.
 """
 
 from importlib import import_module

@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig, RunnablePassthrough
 from langchain_core.runnables.config import ensure_config, set_config_context
 
 from loopllm.errors import MisuseError
+from loopllm.evaluators.adapt import AwaitNeededError
 from loopllm.steps import CallModel, ModelReplied
 from loopllm_lc.agent_calls import Request, Response
 from loopllm_lc.anatomy import Anatomy
@@ -70,6 +71,8 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
 
     def wrap_model_call(self, request: Request, handler: Callable[[Request], Response]) -> Response:
         """Ask for the next draft, blocking."""
+        if self._evaluator.is_async:  # said before the model is paid for
+            raise AwaitNeededError.named(self._evaluator.name)
         data = _run_in(request.state)
         run = None if data is None else self._stretch(awaits=False).run_of(data, None)
         with set_config_context(_hidden()) as inside:

@@ -9,6 +9,7 @@ import inspect
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from langchain_core.output_parsers.base import BaseOutputParser
@@ -16,9 +17,10 @@ from langchain_core.runnables import Runnable
 
 from loopllm.errors import LoopLLMError, MisuseError
 from loopllm.evaluators.adapt import BoundEvaluator, as_evaluator
+from loopllm.providers.deadline import call_in_thread
 from loopllm.results import EvaluationResult
 from loopllm_lc.drafts import one_line
-from loopllm_lc.judging import READABLE, Readable
+from loopllm_lc.judging import READABLE, Readable, task_in
 from loopllm_lc.replies import text_of
 from loopllm_lc.verdicts import verdict_from
 
@@ -40,7 +42,7 @@ def bind_evaluator(evaluator: Any, *, has_parser: bool) -> BoundEvaluator:
         return as_langchain_evaluator(evaluator)
     if not has_parser:
         raise MisuseError(
-            "LoopedRunnable needs evaluator=...: without one nothing says when the output is good enough (only a chain "
+            "a loop needs evaluator=...: without one nothing says when the output is good enough (only a chain "
             "that ends in a parser needs none: it loops until the answer can be parsed)"
         )
     return as_evaluator(Readable())
@@ -60,14 +62,14 @@ def as_langchain_evaluator(evaluator: Any) -> BoundEvaluator:
     """
     if isinstance(evaluator, BaseOutputParser):
         return as_evaluator(ParserEvaluator(evaluator))
-    if isinstance(evaluator, Runnable):
-        return as_evaluator(RunnableEvaluator(evaluator))
-    for method, adapted in (
+    for method, adapted in (  # before runnables, which many string evaluators are: they answer with no score
         (_EVALUATE_RUN, RunEvaluatorAdapter),
         (_EVALUATE_STRINGS, StringEvaluatorAdapter),
     ):
         if callable(getattr(evaluator, method, None)):
             return as_evaluator(adapted(evaluator))
+    if isinstance(evaluator, Runnable):
+        return as_evaluator(RunnableEvaluator(evaluator))
     if _takes_outputs(evaluator):
         return as_evaluator(OutputsEvaluator(evaluator))
     return as_evaluator(evaluator)
@@ -129,7 +131,7 @@ class RunnableEvaluator:
 
 def _given(output: Any, context: Facts | None) -> dict[str, Any]:
     facts = context or {}
-    return {"input": facts.get("input"), "prompt": facts.get("prompt"), "output": output}
+    return {"input": facts.get("input"), "prompt": task_in(facts), "output": output}
 
 
 class OutputsEvaluator:
@@ -159,14 +161,12 @@ class OutputsEvaluator:
         arguments = self._arguments(output, context or {})
         if self.is_async:
             return verdict_from(await self._function(**arguments), self.name)
-        import asyncio  # noqa: PLC0415 - loaded when first used
-
-        return verdict_from(await asyncio.to_thread(self._function, **arguments), self.name)
+        return verdict_from(await call_in_thread(partial(self._function, **arguments)), self.name)
 
     def _arguments(self, output: Any, facts: Facts) -> dict[str, Any]:
         given = facts.get("input")
         known = {
-            "inputs": given if given is not None else facts.get("prompt"),
+            "inputs": given if given is not None else task_in(facts),
             "outputs": output,
             "reference_outputs": _reference_in(facts),
         }
@@ -217,9 +217,7 @@ async def _asked(evaluator: Any, method: str, *arguments: Any, **named: Any) -> 
     awaiting = getattr(evaluator, f"a{method}", None)
     if awaiting is not None:
         return await awaiting(*arguments, **named)
-    import asyncio  # noqa: PLC0415 - loaded when first used
-
-    return await asyncio.to_thread(getattr(evaluator, method), *arguments, **named)
+    return await call_in_thread(partial(getattr(evaluator, method), *arguments, **named))
 
 
 def _as_run(output: Any, facts: Facts) -> Any:
@@ -232,7 +230,7 @@ def _as_run(output: Any, facts: Facts) -> Any:
         name="draft",
         run_type="chain",
         start_time=datetime.now(UTC),
-        inputs=dict(given) if isinstance(given, Mapping) else {"input": facts.get("prompt")},
+        inputs=dict(given) if isinstance(given, Mapping) else {"input": task_in(facts)},
         outputs=dict(output) if isinstance(output, Mapping) else {"output": output},
     )
 
@@ -266,7 +264,7 @@ class StringEvaluatorAdapter:
     def _arguments(self, output: Any, facts: Facts) -> dict[str, Any]:
         arguments: dict[str, Any] = {"prediction": text_of(output)}
         if getattr(self._evaluator, "requires_input", True):
-            arguments["input"] = facts.get("prompt")
+            arguments["input"] = task_in(facts)
         if getattr(self._evaluator, "requires_reference", False):
             arguments["reference"] = _reference_in(facts)
         return arguments

@@ -55,6 +55,7 @@ class Judge:
     def __init__(self, evaluator: BoundEvaluator, scope: Scope, asker: Asker, given: Any) -> None:
         self.name, self.test_retest_sd = evaluator.name, evaluator.test_retest_sd
         self.waits = evaluator.waits  # where it is called in a blocking run is the evaluator's own affair
+        self.is_async = evaluator.is_async  # said before the model is paid for
         self._evaluator = evaluator
         self._scope = scope
         self._asker = asker
@@ -66,7 +67,7 @@ class Judge:
         facts = self._facts(output, context or {})
         if output.fault:
             return EvaluationResult(0.0, passed=False, deficiencies=(output.fault,))
-        if not self._scope.is_watched:
+        if not self._has_run:
             return self._evaluator.evaluate(output.judged, facts)
         config = self._config(facts)
         manager = config.get("callbacks")
@@ -87,7 +88,7 @@ class Judge:
         facts = self._facts(output, context or {})
         if output.fault:
             return EvaluationResult(0.0, passed=False, deficiencies=(output.fault,))
-        if not self._scope.is_watched:
+        if not self._has_run:
             return await self._evaluator.aevaluate(output.judged, facts)
         config = self._config(facts)
         manager = config.get("callbacks")
@@ -103,6 +104,11 @@ class Judge:
         annotate(run, _scored(facts, result))
         await run.on_chain_end(verdict_of(result))
         return result
+
+    @property
+    def _has_run(self) -> bool:
+        """Whether an evaluation is a run: for who listens to chains, and for the calls that an evaluator may make."""
+        return self._scope.is_watched or (self._scope.is_heard and not self._evaluator.inline)
 
     def _config(self, facts: Mapping[str, Any]) -> RunnableConfig:
         return self._scope.child(f"loopllm:evaluate:{facts['iteration']}")
@@ -140,8 +146,21 @@ def task_text(task: Any) -> str:
     return get_buffer_string(task)
 
 
+def task_in(facts: Mapping[str, Any]) -> str | None:
+    """Return the task in words, None where nobody told it; a loop outside of LangChain tells it in other forms.
+
+    >>> task_in({"prompt": [{"role": "user", "content": "Name a prime."}]})
+    'Name a prime.'
+    """
+    task = facts.get("prompt")
+    if task is None or isinstance(task, str):
+        return task
+    query = facts.get("query")  # what LlamaIndex's conversations ask
+    return str(query) if query else task_text(_conversation(task) or task)
+
+
 def _conversation(given: Any) -> list[BaseMessage]:
-    """Return the messages of a graph's input; none where they are of a form of its own."""
+    """Return messages in any form that LangChain knows as its own; none where they are of another."""
     try:
         return as_messages(given)
     except (ValueError, TypeError, NotImplementedError):

@@ -21,6 +21,7 @@ from langchain_core.utils.json import parse_json_markdown
 from loopllm.errors import EvaluatorError, MisuseError
 from loopllm.evaluators.checks import stated_spread
 from loopllm.results import EvaluationResult
+from loopllm_lc.judging import task_in
 from loopllm_lc.replies import text_of
 
 _SCALE = 10.0
@@ -129,7 +130,8 @@ class LLMJudge:
         )
         form = ", ".join(f'"{name}": {{"score": 0, "reason": "..."}}' for name in self.criteria)
         instructions = _INSTRUCTIONS.format(rubric=rubric, mark=mark, form=f"{{{form}}}")
-        task = f"The task was:\n{facts['prompt']}\n\n" if facts.get("prompt") else ""
+        asked = task_in(facts)
+        task = f"The task was:\n{asked}\n\n" if asked else ""
         return [
             SystemMessage(instructions),
             HumanMessage(f"{task}{mark}\n{text}\n{mark}\n\nScore it now, in JSON."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -12,8 +12,10 @@ from langchain_core.runnables import Runnable
 from loopllm.errors import MisuseError
 from loopllm.providers.base import Completion, CompletionChunk, TextPrompt
 from loopllm.providers.deadline import await_within, call_within
+from loopllm_lc.anatomy import structure_in
+from loopllm_lc.drafts import one_line
 from loopllm_lc.model_identity import model_id_of
-from loopllm_lc.replies import finish_reason_of, text_of, withheld_reply
+from loopllm_lc.replies import finish_reason_of, misshapen_reply, text_of, withheld_reply
 from loopllm_lc.usage import usage_of
 
 
@@ -27,8 +29,8 @@ class LangChainProvider:
     'yes'
 
     Calls keep their parent in a trace when they are made inside of another runnable. Errors of the model pass
-    through as they are; the engine knows which of them are worth a retry. A reply that the model's client withholds
-    since it was cut off at its token limit is a reply, where it is not streamed.
+    through as they are; the engine knows which of them are worth a retry. A reply that the model's client withholds,
+    since it was cut off at its token limit or is not of the structure asked for, is a reply, where it is not streamed.
 
     Args:
         chat_model: A chat model, a text model, or either with settings bound to it.
@@ -56,13 +58,14 @@ class LangChainProvider:
 
         Raises:
             CallTimeoutError: The time is up.
+            MisuseError: The prompt is no prompt.
             Exception: What the model raised.
         """
         asked = _bound(self.chat_model, model)
         try:
             reply = call_within(timeout, asked.invoke, _input(prompt))
         except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
-            reply = withheld_reply(error)
+            reply = _withheld(asked, error)
         return _completion(reply)
 
     async def acomplete(
@@ -73,7 +76,7 @@ class LangChainProvider:
         try:
             reply = await await_within(timeout, asked.ainvoke(_input(prompt)))
         except Exception as error:  # noqa: BLE001 - raised again unless it holds a reply
-            reply = withheld_reply(error)
+            reply = _withheld(asked, error)
         return _completion(reply)
 
     def stream(
@@ -111,7 +114,20 @@ def _bound(chat_model: Runnable[Any, Any], model: str | None) -> Runnable[Any, A
 
 
 def _input(prompt: TextPrompt) -> str | list[BaseMessage]:
-    return prompt if isinstance(prompt, str) else convert_to_messages([dict(message) for message in prompt])
+    if isinstance(prompt, str):
+        return prompt
+    if not isinstance(prompt, Sequence) or not prompt:
+        raise MisuseError('a prompt is a string or messages like {"role": "user", "content": "..."}')
+    given: Sequence[Any] = prompt
+    try:
+        return convert_to_messages([dict(each) if isinstance(each, Mapping) else each for each in given])
+    except (ValueError, NotImplementedError) as error:  # the caller's mistake, and no failure of the model
+        raise MisuseError(f"the prompt holds what is no message: {one_line(error)}") from error
+
+
+def _withheld(asked: Runnable[Any, Any], error: Exception) -> Any:
+    """Return the reply that the model's client would not hand over: cut off, or misshapen; or raise `error`."""
+    return misshapen_reply(error, structure_in(asked)) or withheld_reply(error)
 
 
 def _completion(reply: Any) -> Completion[str]:

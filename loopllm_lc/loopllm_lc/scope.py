@@ -57,6 +57,11 @@ class Scope:
 
     @cached_property
     def is_watched(self) -> bool:
+        """Whether anybody listens to the runs of chains, such as evaluations."""
+        return hears(self.run_manager.handlers, "on_chain_start", "on_chain_end", "on_chain_error")
+
+    @cached_property
+    def is_heard(self) -> bool:
         """Whether anybody listens, be it to models alone: a judge's calls have to be heard, in their place."""
         return bool(self.run_manager.handlers)
 

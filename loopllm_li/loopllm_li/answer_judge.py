@@ -18,8 +18,8 @@ JudgedPart = Callable[[Settled], Any]
 class AnswerJudge(JudgeFace):
     """Shows an evaluator `(text, context)` for one run.
 
-    The context has `query` (the caller's bundle), `contexts` (texts of the source nodes), `response` (the
-    whole response), `previous_answer` (the text of the round before, or None) and `iteration`.
+    The context has `query` (the caller's bundle), `prompt` (its words), `contexts` (texts of the source nodes),
+    `response` (the whole response), `previous_answer` (the text of the round before, or None) and `iteration`.
 
     Args:
         evaluator: Anything `as_evaluator` takes.
@@ -48,9 +48,10 @@ class AnswerJudge(JudgeFace):
 
     def _facts(self, output: Answer, context: Mapping[str, Any] | None) -> dict[str, Any]:
         facts = dict(context or {})
-        attempt = facts.pop("prompt", None)
+        attempt = facts.get("prompt")
         if isinstance(attempt, AnswerAttempt):
             facts.setdefault("query", attempt.original)
+            facts["prompt"] = attempt.original.query_str
         given = {
             "contexts": output.contexts,
             "response": output.response,

@@ -2,8 +2,9 @@
 
 Rule 1: the loop lives as long as the process. A loop made for each call would leave behind async clients that
 are tied to a closed one ("Event loop is closed").
-Rule 2: a coroutine on it that blocks on another one gets that one run on a second such loop, since the first one would
-wait for itself for ever.
+Rule 2: a coroutine on it that blocks on another one gets that one, and whatever it begins, run on a second such loop,
+since the first one would wait for itself for ever.
+Rule 3: what is known to block its loop runs on none of these.
 """
 
 from __future__ import annotations
@@ -12,16 +13,22 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from loopllm.providers.deadline import call_in_thread
 
 ResultT = TypeVar("ResultT")
 
 _lock = threading.Lock()
-_loops: dict[tuple[int, int], asyncio.AbstractEventLoop] = {}
+_loops: dict[int, list[asyncio.AbstractEventLoop]] = {}
 _here = threading.local()
-"""`depth`: how many such loops wait for the one that runs in this thread, itself included."""
+"""`loop`: the one of these that runs in this thread."""
+_waiting: contextvars.ContextVar[tuple[asyncio.AbstractEventLoop, ...]] = contextvars.ContextVar(
+    "_waiting", default=()
+)
+"""The loops that wait for what runs here; a context variable, since it may go on in a thread."""
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -30,7 +37,9 @@ def run_blocking(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
     It works inside a running event loop too, which it blocks, as any blocking call does. When the wait is interrupted,
     by Ctrl-C for example, the coroutine is cancelled.
     """
-    loop, context = _loop(), contextvars.copy_context()
+    waiting, context = _waiting_here(), contextvars.copy_context()
+    loop = _loop_beside(waiting)
+    context.run(_waiting.set, waiting)
     outcome: Future[ResultT] = Future()
     tasks: list[asyncio.Task[ResultT]] = []
 
@@ -50,9 +59,17 @@ def run_blocking(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
             loop.call_soon_threadsafe(stop)
 
 
-def on_background_loop() -> bool:
-    """Say whether the caller is a coroutine on such a loop, which only blocking callers wait for."""
-    return getattr(_here, "depth", 0) > 0
+async def run_apart(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Await a coroutine that blocks its event loop, on a loop of its own in a thread that may be left behind.
+
+    On a background loop all others would wait for it, and for ever where it hangs.
+    """
+    return await call_in_thread(_run_alone, coroutine)
+
+
+def _run_alone(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+    with asyncio.Runner() as runner:  # nest_asyncio's `asyncio.run` wants a loop that this thread has not
+        return runner.run(coroutine)
 
 
 def _hand_over(task: asyncio.Task[ResultT], outcome: Future[ResultT]) -> None:
@@ -66,17 +83,23 @@ def _hand_over(task: asyncio.Task[ResultT], outcome: Future[ResultT]) -> None:
         outcome.set_result(task.result())
 
 
-def _loop() -> asyncio.AbstractEventLoop:
-    depth: int = getattr(_here, "depth", 0)
-    key = (os.getpid(), depth)  # a forked child has the object but not the thread
+def _waiting_here() -> tuple[asyncio.AbstractEventLoop, ...]:
+    """Return the loops that will wait for what is begun here and now: those that do already, and this thread's own."""
+    own: asyncio.AbstractEventLoop | None = getattr(_here, "loop", None)
+    return _waiting.get() if own is None else (*_waiting.get(), own)
+
+
+def _loop_beside(waiting: Sequence[asyncio.AbstractEventLoop]) -> asyncio.AbstractEventLoop:
     with _lock:
-        loop = _loops.get(key)
+        loops = _loops.setdefault(os.getpid(), [])  # a forked child has the objects but not the threads
+        loop = next((each for each in loops if each not in waiting), None)
         if loop is None:
-            loop = _loops[key] = asyncio.new_event_loop()
-            threading.Thread(target=_serve, args=(loop, depth + 1), name="loopllm-loop", daemon=True).start()
+            loop = asyncio.new_event_loop()
+            loops.append(loop)
+            threading.Thread(target=_serve, args=(loop,), name="loopllm-loop", daemon=True).start()
         return loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop, depth: int) -> None:
-    _here.depth = depth
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    _here.loop = loop
     loop.run_forever()

@@ -12,6 +12,7 @@ from llama_index.core.llms import LLM
 from loopllm.errors import MisuseError
 from loopllm.providers.base import TextPrompt
 
+_NO_PROMPT = 'a prompt is a string, ChatMessages, or messages like {"role": "user", "content": "..."}'
 _BESIDE_CONTENT = ("name", "tool_calls", "tool_call_id", "function_call")
 Prompt = TextPrompt | Sequence[ChatMessage]
 """A string, messages in the OpenAI form, or LlamaIndex's own messages, whose blocks are kept."""
@@ -25,6 +26,8 @@ def as_chat_messages(prompt: Prompt) -> list[ChatMessage]:
     """
     if isinstance(prompt, str):
         return [ChatMessage(role=MessageRole.USER, content=prompt)]
+    if not isinstance(prompt, Sequence):
+        raise MisuseError(_NO_PROMPT)
     messages = [_as_chat_message(message) for message in prompt]
     if not messages:
         raise MisuseError("a prompt without any message cannot be sent")
@@ -62,9 +65,7 @@ def _as_chat_message(message: Any) -> ChatMessage:
     if isinstance(message, ChatMessage):
         return message
     if not isinstance(message, Mapping) or "role" not in message:
-        raise MisuseError(
-            'a prompt is a string, ChatMessages, or messages like {"role": "user", "content": "..."}'
-        )
+        raise MisuseError(_NO_PROMPT)
     try:
         role = MessageRole(message["role"])
     except ValueError as error:

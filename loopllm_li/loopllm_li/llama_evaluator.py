@@ -16,9 +16,8 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from loopllm.errors import EvaluatorError, MisuseError
 from loopllm.evaluators.checks import stated_spread
-from loopllm.providers.deadline import call_in_thread
 from loopllm.results import EvaluationResult
-from loopllm_li.background_loop import on_background_loop, run_blocking
+from loopllm_li.background_loop import run_apart, run_blocking
 from loopllm_li.chat_messages import as_chat_messages, asked_in
 from loopllm_li.evaluation_verdicts import known_kind, scaled, verdict_of
 from loopllm_li.pretended_async import judge_blocks_when_awaited
@@ -102,9 +101,8 @@ class LlamaIndexEvaluator:
         return verdict_of(self._kind, self._rescaled(result), self._threshold)
 
     async def _asked(self, arguments: dict[str, Any]) -> LlamaResult:
-        if judge_blocks_when_awaited(self.evaluator) and not on_background_loop():
-            return await call_in_thread(_blocking, self.evaluator, arguments)
-        return await self.evaluator.aevaluate(**arguments)
+        asked = self.evaluator.aevaluate(**arguments)
+        return await (run_apart(asked) if judge_blocks_when_awaited(self.evaluator) else asked)
 
     def _question(self, output: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
         arguments: dict[str, Any] = {"query": _words(facts), "response": output, **self._arguments}
@@ -132,10 +130,6 @@ class LlamaIndexEvaluator:
 def adapted(evaluator: Any) -> Any:
     """Return an evaluator of LlamaIndex in its adapter, and anything else as it is."""
     return LlamaIndexEvaluator(evaluator) if isinstance(evaluator, BaseEvaluator) else evaluator
-
-
-def _blocking(evaluator: BaseEvaluator, arguments: dict[str, Any]) -> LlamaResult:
-    return run_blocking(evaluator.aevaluate(**arguments))
 
 
 def _with_own_template(evaluator: BaseEvaluator) -> BaseEvaluator:

@@ -15,8 +15,8 @@ from loopllm_li.rewriting import same_words
 class NodesJudge(JudgeFace):
     """Shows a retrieval evaluator `(nodes, context)` for one run.
 
-    The context has `query` (the caller's bundle), `rewrite` (the bundle that was searched for), `previous_nodes` (those
-    of the round before, or None) and `iteration`. A query that was judged is not judged again.
+    The context has `query` (the caller's bundle), `prompt` (its words), `rewrite` (the bundle that was searched for),
+    `previous_nodes` (those of the round before, or None) and `iteration`. A query that was judged is not judged again.
 
     Args:
         evaluator: Anything `as_evaluator` takes, called with a list of `NodeWithScore`.
@@ -47,9 +47,10 @@ class NodesJudge(JudgeFace):
 
     def _facts(self, output: Retrieval, context: Mapping[str, Any] | None) -> dict[str, Any]:
         facts = dict(context or {})
-        attempt = facts.pop("prompt", None)
+        attempt = facts.get("prompt")
         if isinstance(attempt, QueryAttempt):
             facts.setdefault("query", attempt.original)
+            facts["prompt"] = attempt.original.query_str
         previous = self._previous
         nodes = None if previous is None else list(previous.nodes)
         return {**facts, "rewrite": output.bundle, "previous_nodes": nodes}

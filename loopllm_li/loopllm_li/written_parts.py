@@ -11,7 +11,7 @@ import inspect
 import logging
 import re
 from collections.abc import Mapping
-from types import ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from llama_index.core.llms import LLM
@@ -22,6 +22,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _DEEPEST = 12  # parts of parts that are told apart
+_CODE = (FunctionType, CodeType)
 _OF_THE_PROCESS = (ModuleType, logging.Logger)  # hold more than their owner's settings
 
 
@@ -34,16 +35,19 @@ def written_llm(llm: LLM) -> dict[str, Any]:
 def identity_of(part: Any) -> str:
     """Return which evaluator this is, the same in every process: its name, and a digest of its settings.
 
+    Those of a function are its code and what it closes over: many a lambda has the same name.
+
     >>> from loopllm.evaluators import LengthEvaluator
     >>> identity_of(LengthEvaluator(min_words=5)) == identity_of(LengthEvaluator(min_words=5))
     True
     >>> identity_of(LengthEvaluator(min_words=5)) == identity_of(LengthEvaluator(min_words=50))
     False
     """
-    if hasattr(part, "__qualname__") and not inspect.ismethod(part):
+    is_named = hasattr(part, "__qualname__")
+    if is_named and not isinstance(part, MethodType | FunctionType):
         return _name(part)
     digest = hashlib.sha256(_told(part).encode()).hexdigest()
-    return f"{_name(part if inspect.ismethod(part) else type(part))} {digest[:16]}"
+    return f"{_name(part if is_named else type(part))} {digest[:16]}"
 
 
 def _without_keys(value: Any) -> Any:
@@ -57,7 +61,7 @@ def _told(part: Any, around: tuple[Any, ...] = ()) -> str:
         return repr(part)
     if inspect.ismethod(part):
         part = (part.__func__, part.__self__)
-    if hasattr(part, "__qualname__"):
+    if hasattr(part, "__qualname__") and not isinstance(part, _CODE):
         return _name(part)
     if len(around) == _DEEPEST or any(part is each for each in around) or isinstance(part, _OF_THE_PROCESS):
         return _name(type(part))
@@ -74,14 +78,22 @@ def _told_parts(part: Any, around: tuple[Any, ...]) -> str:
         return f"[{', '.join(_told(each, around) for each in part)}]"
     if isinstance(part, set | frozenset):
         return f"{{{', '.join(sorted(_told(each, around) for each in part))}}}"
-    return f"{_name(type(part))}{_told_parts(_settings_of(part), around)}"
+    kind = part if isinstance(part, FunctionType) else type(part)
+    return f"{_name(kind)}{_told_parts(_settings_of(part), around)}"
 
 
 def _settings_of(part: Any) -> dict[str, Any]:
     if isinstance(part, functools.partial):
         return {"func": part.func, "args": part.args, "keywords": part.keywords}
+    if isinstance(part, FunctionType):
+        cells = [cell for cell in part.__closure__ or () if cell != CellType()]  # an empty one holds nothing
+        around = [cell.cell_contents for cell in cells]
+        defaults = (part.__defaults__, part.__kwdefaults__)
+        return {"code": part.__code__, "defaults": defaults, "around": around}
+    if isinstance(part, CodeType):
+        return {"code": part.co_code, "constants": part.co_consts, "names": part.co_names}
     slots = [name for base in type(part).__mro__ for name in getattr(base, "__slots__", ())]
-    held = {name: getattr(part, name) for name in slots if hasattr(part, name)}
+    held = {name: getattr(part, name) for name in slots if name != "__weakref__" and hasattr(part, name)}
     return {**held, **getattr(part, "__dict__", {})}
 
 

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -547,3 +548,46 @@ async def test_a_run_cancelled_while_it_is_remembered_and_continued_is_learned_o
         result = await loop.arefine(run, by_number)
         assert result.output == "0.6"
         assert priors.report("sums", "mock").total_calls == 1
+
+
+class SlowToBegin(ThreadPoolExecutor):
+    """Has taken a call, which is then too late to be cancelled, and waits before it begins with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits, self.taken, self.may_begin = False, threading.Event(), threading.Event()
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        def begin() -> Any:
+            if self.waits:
+                self.taken.set()
+                self.may_begin.wait(30)
+            return function(*arguments, **named)
+
+        return super().submit(begin)
+
+
+async def test_a_run_cancelled_just_before_it_is_remembered_and_continued_is_learned_once(
+    tmp_path: Path,
+) -> None:
+    pool = SlowToBegin()
+    asyncio.get_running_loop().set_default_executor(pool)
+    priors = AdaptivePriors(store_path=tmp_path / "priors.json")
+
+    def judge(output: str) -> float:
+        pool.waits = True  # from now on: what comes next is remembering
+        return by_number(output)
+
+    loop = LoopedLLM(scripted("0.6"), LoopConfig(max_iterations=1), priors=priors)
+    run = loop.begin("the task", task_type="sums")
+    task = asyncio.create_task(loop.arefine(run, judge))
+    while not pool.taken.is_set():
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    pool.waits = False
+    pool.may_begin.set()
+    await loop.arefine(run, judge)
+    pool.shutdown()
+    assert priors.report("sums", "mock").total_calls == 1

@@ -45,6 +45,16 @@ async def test_only_the_accepted_draft_stays_in_the_history(scripted: Any, says_
     assert "loopllm_run" not in state
 
 
+def test_a_blocking_agent_says_that_its_evaluator_is_async_before_the_model_is_paid(scripted: Any) -> None:
+    async def judge(output: str) -> float:
+        return 1.0
+
+    model = scripted("hi")
+    with pytest.raises(MisuseError, match="'judge' is async"):
+        create_agent(model, middleware=[CheckpointedLoopMiddleware(judge)]).invoke(ASKED)
+    assert model.seen == []
+
+
 @HOW
 async def test_a_tool_call_after_a_rejected_draft_carries_what_both_cost(
     scripted: Any, says_yes: Any, how: Any

@@ -13,9 +13,10 @@ from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import PydanticOutputParser, StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables.config import ensure_config
 from pydantic import BaseModel
 
-from loopllm import EvaluationResult, EvaluatorError, LoopConfig, MisuseError
+from loopllm import CompositeEvaluator, EvaluationResult, EvaluatorError, LoopConfig, LoopedLLM, MisuseError
 from loopllm.evaluators import JSONSchemaEvaluator, LengthEvaluator
 from loopllm_lc import DualVerification, LLMJudge, LoopedChatModel, LoopedRunnable
 from loopllm_lc.evaluating import as_langchain_evaluator
@@ -188,6 +189,96 @@ async def test_evaluators_of_other_libraries_need_no_awaiting_twin(scripted: Any
     for evaluator in (OfStrings(), OfRuns()):
         message = await LoopedRunnable(bound=scripted("hi"), evaluator=evaluator).ainvoke("?")
         assert message.response_metadata["loopllm"]["score"] == 1.0
+
+
+async def test_a_string_evaluator_that_is_a_chain_is_asked_as_what_it_is(scripted: Any) -> None:
+    from langchain_classic.evaluation import load_evaluator
+
+    brief = load_evaluator("criteria", llm=FakeListChatModel(responses=["no\nN", "yes\nY"]))  # type: ignore[arg-type]
+    looped = LoopedRunnable(bound=scripted("at length", "brief"), evaluator=brief)
+    assert looped.invoke("?").text == "brief"
+    assert (await looped.ainvoke("?")).response_metadata["loopllm"]["trajectory"][0] == 0.0
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"query": "Agree."}], ids=["by the engine's own loop", "by a loop of LlamaIndex"]
+)
+def test_a_judge_reads_a_conversation_as_words_in_a_loop_outside_of_langchain(
+    scripted: Any, told: Any
+) -> None:
+    judge, seen = scripted(reply(a=9)), []
+
+    def agrees(given: Any) -> bool:
+        seen.append(given["prompt"])
+        return True
+
+    both = CompositeEvaluator([LLMJudge(judge, ["a"]), RunnableLambda[Any, bool](agrees)])
+    LoopedLLM(scripted("yes")).refine([{"role": "user", "content": "Agree."}], both, told)
+    assert seen == ["Agree."]
+    assert judge.seen[0][-1].text.startswith("The task was:\nAgree.\n")
+
+
+def _of_runs(judge: Any) -> Any:
+    class OfRuns:
+        def evaluate_run(self, run: Any, example: Any = None) -> Any:
+            return judge()
+
+    return OfRuns()
+
+
+def _of_outputs(judge: Any) -> Any:
+    def of_outputs(inputs: Any, outputs: Any) -> Any:
+        return judge()
+
+    return of_outputs
+
+
+@pytest.mark.parametrize("kind", [_of_runs, _of_outputs])
+def test_a_hung_evaluator_of_another_library_does_not_hold_up_the_end_of_the_event_loop(
+    scripted: Any, kind: Any
+) -> None:
+    release, ended = threading.Event(), threading.Event()
+
+    def hangs() -> Any:
+        release.wait(5)
+        ended.set()
+        return {"key": "late", "score": 1.0}
+
+    looped = LoopedRunnable(bound=scripted("hi"), evaluator=kind(hangs), config=LoopConfig(timeout_ms=50))
+    message = asyncio.run(looped.ainvoke("?"))
+    has_ended = ended.is_set()
+    release.set()
+    assert message.response_metadata["loopllm"]["exit_reason"] == "timeout_ms"
+    assert not has_ended
+
+
+@pytest.mark.parametrize("kind", [LoopedRunnable, LoopedChatModel])
+def test_a_blocking_call_says_that_its_evaluator_is_async_before_the_model_is_paid(
+    scripted: Any, kind: Any
+) -> None:
+    async def judge(output: str) -> float:
+        return 1.0
+
+    model = scripted("hi")
+    with pytest.raises(MisuseError, match="'judge' is async"):
+        kind(bound=model, evaluator=judge).invoke("?")
+    assert model.seen == []
+
+
+async def test_evaluators_of_langchain_and_langsmith_are_parts_of_a_composite(scripted: Any) -> None:
+    from langchain_classic.evaluation import JsonValidityEvaluator
+    from langsmith.evaluation import run_evaluator
+
+    @run_evaluator
+    def knows_the_task(run: Any, example: Any) -> Any:
+        return {"key": "task", "score": run.inputs == {"input": "Who?"}}
+
+    parser = PydanticOutputParser(pydantic_object=Person)
+    judge = RunnableLambda[Any, float](lambda given: 1.0 if "Al" in given["output"] else 0.0)
+    both = CompositeEvaluator([parser, judge, JsonValidityEvaluator(), knows_the_task])
+    looped = LoopedRunnable(bound=scripted("no", '{"name": "Al", "age": 9}'), evaluator=both)
+    assert looped.invoke("Who?").response_metadata["loopllm"]["trajectory"] == [0.25, 1.0]
+    assert (await looped.ainvoke("Who?")).response_metadata["loopllm"]["trajectory"] == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -521,6 +612,26 @@ async def test_who_listens_to_models_alone_hears_the_judge_too(scripted: Any, ki
         "judge": 15,
     }
     assert "nostream" in tags.heard[-1]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+@pytest.mark.parametrize(("inline", "runs"), [(True, 1), (False, 2)])
+async def test_where_models_alone_are_listened_to_what_calls_none_is_no_run_of_its_own(
+    scripted: Any, how: Any, inline: Any, runs: Any
+) -> None:
+    parents: set[Any] = set()
+
+    def judge(output: str) -> float:
+        manager: Any = ensure_config().get("callbacks")
+        parents.add(manager.parent_run_id)
+        return 0.5
+
+    judge.inline = inline  # type: ignore[attr-defined]
+    settings = LoopConfig(max_iterations=2, convergence_delta=0.0)
+    looped = LoopedRunnable(bound=scripted("hi"), evaluator=judge, config=settings)
+    config: Any = {"callbacks": [TagsOfModels()]}
+    looped.invoke("?", config) if how == "invoke" else await looped.ainvoke("?", config)
+    assert len(parents) == runs
 
 
 class TagsOfModels(BaseCallbackHandler):

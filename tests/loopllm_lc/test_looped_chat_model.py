@@ -20,7 +20,8 @@ from openai import LengthFinishReasonError
 from pydantic import BaseModel, ValidationError
 
 from loopllm import AdaptivePriors, CallTimeoutError, ExitReason, LoopConfig
-from loopllm.evaluators import LengthEvaluator
+from loopllm.evaluators import LengthEvaluator, ThresholdEvaluator, as_evaluator
+from loopllm.exits import after_iterations, stalls_for
 from loopllm_lc import LoopedChatModel, LoopedRunnable
 
 USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
@@ -187,6 +188,22 @@ def test_two_loops_that_end_otherwise_share_no_cache_entry(scripted: Any, says_y
     settings: Any = {"bound": bound, "evaluator": says_yes, "cache": cache}
     assert LoopedChatModel(**settings, exit_conditions=hasty).invoke("?").text == "no"
     assert LoopedChatModel(**settings).invoke("?").text == "yes"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"evaluator": LengthEvaluator(), "exit_conditions": [after_iterations(2) | stalls_for(2)]},
+        {"evaluator": ThresholdEvaluator(len)},
+        {"evaluator": as_evaluator(bool)},
+    ],
+    ids=["conditions", "threshold", "bound"],
+)
+def test_a_loop_finds_again_in_its_cache_what_it_put_there(scripted: Any, settings: Any) -> None:
+    bound = scripted("?", "never")
+    looped = LoopedChatModel(bound=bound, cache=InMemoryCache(), **settings)
+    assert [looped.invoke("?").text for _ in range(2)] == ["?", "?"]
+    assert len(bound.seen) == 1
 
 
 def test_two_loops_over_models_of_other_servers_share_no_cache_entry(answering: Any) -> None:

@@ -299,7 +299,7 @@ def test_a_wrong_bound_is_refused_naming_the_field() -> None:
 
 def test_what_are_no_priors_is_refused_when_it_is_built(scripted: Any) -> None:
     with pytest.raises(ValidationError, match="AdaptivePriors"):
-        LoopedRunnable(bound=scripted("hi"), evaluator=bool, priors="p.json")
+        LoopedRunnable(bound=scripted("hi"), evaluator=bool, priors="p.json")  # type: ignore[arg-type]  # as above
 
 
 def test_an_evaluator_that_cannot_score_is_refused_when_it_is_built(scripted: Any) -> None:

@@ -44,6 +44,26 @@ def test_a_string_and_a_conversation_reach_the_model_as_messages(scripted: Any) 
     assert model.seen == [[HumanMessage("Hello")], [SystemMessage("Be brief."), HumanMessage("Hello")]]
 
 
+@pytest.mark.parametrize("prompt", [None, 3, [], {"role": "user"}, [{"role": "boss", "content": "?"}], [3]])
+async def test_what_is_no_prompt_is_the_callers_mistake_and_no_failure_of_the_model(
+    scripted: Any, says_yes: Any, prompt: Any
+) -> None:
+    model = scripted("yes")
+    loop = LoopedLLM(model)
+    with pytest.raises(MisuseError, match="prompt"):
+        loop.refine(prompt, says_yes)
+    with pytest.raises(MisuseError, match="prompt"):
+        await loop.arefine(prompt, says_yes)
+    assert model.seen == []
+
+
+def test_langchains_own_messages_reach_the_model_as_they_are(scripted: Any) -> None:
+    model = scripted("hi")
+    asked: Any = [HumanMessage("x"), AIMessage("y", id="7"), HumanMessage("z")]
+    LangChainProvider(model).complete(asked)
+    assert model.seen == [asked]
+
+
 def test_only_the_words_of_a_message_are_its_text(scripted: Any) -> None:
     blocks: Any = [
         {"type": "thinking", "thinking": "hm", "signature": "s"},

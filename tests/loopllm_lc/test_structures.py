@@ -10,8 +10,8 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, ValidationError, field_validator
 
-from loopllm import LoopConfig
-from loopllm_lc import LoopedChatModel, LoopedRunnable, loop_graph
+from loopllm import LoopConfig, LoopedLLM
+from loopllm_lc import LangChainProvider, LoopedChatModel, LoopedRunnable, loop_graph
 from loopllm_lc.replies import misshapen_reply
 
 HOW = pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
@@ -76,6 +76,15 @@ async def test_a_graph_asks_for_it_again_too(answering: Any, how: Any) -> None:
     state: Any = graph.invoke(asked) if how == "invoke" else await graph.ainvoke(asked)
     assert state["output"] == Person(name="Al", age=9)
     assert state["loopllm"]["trajectory"] == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+async def test_a_loop_over_the_model_alone_asks_for_it_again_too(answering: Any, is_awaited: bool) -> None:
+    right = '{"name": "Al", "age": 9}'
+    provider = LangChainProvider(openai(answering("Al", right)).bind(response_format=Person))
+    loop = LoopedLLM(provider)
+    result = await loop.arefine("Who?", Person) if is_awaited else loop.refine("Who?", Person)
+    assert [Person.model_validate_json(result.output).age, result.iterations[0].output] == [9, "Al"]
 
 
 async def test_when_no_answer_can_be_read_the_clients_error_says_how_many(answering: Any) -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 import pickle
+import subprocess
+import sys
 import threading
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from loopllm import AdaptivePriors, LoopConfig, MisuseError
 from loopllm.errors import ProviderError
 from loopllm.evaluators import CompositeEvaluator, LengthEvaluator, RegexEvaluator
 from loopllm_li import LoopedExtractor
+from loopllm_li.written_parts import identity_of
 
 
 def judge(text: str) -> float:
@@ -169,6 +173,50 @@ def test_an_evaluator_or_a_model_with_other_settings_is_another_transformation_f
     assert liked("sea") == liked("sea") != liked("land")
     assert asked(0.1) == asked(0.1) != asked(0.9)
     assert judged_by("small") == judged_by("small") != judged_by("large")
+
+
+def longer_than(least: int) -> Any:
+    def is_longer(text: str) -> bool:
+        return len(text) > least
+
+    return is_longer
+
+
+def test_functions_of_one_name_that_do_something_else_are_other_transformations_for_the_cache() -> None:
+    def longer(least: int) -> str:
+        return hash_with(evaluator=longer_than(least))
+
+    judges: list[Any] = [lambda text: 0.1, lambda text: 0.9, lambda text, least=5: 0.9]
+    assert longer(5) == longer(5) != longer(50)
+    assert len({hash_with(evaluator=each) for each in judges}) == 3
+    assert hash_with(evaluator=CompositeEvaluator(judges[:1])) != hash_with(
+        evaluator=CompositeEvaluator(judges[1:2])
+    )
+
+
+def test_an_evaluator_that_somebody_watches_is_written_as_before() -> None:
+    evaluator = CompositeEvaluator([judge])
+    before = identity_of(evaluator)
+    watching = weakref.ref(evaluator.evaluators[0])
+    assert identity_of(evaluator) == before
+    assert watching() is not None
+
+
+def test_a_function_is_written_alike_in_every_process() -> None:
+    program = (
+        "from tests.loopllm_li.test_extractor import longer_than; from loopllm import CompositeEvaluator; "
+        "from loopllm_li.written_parts import identity_of; "
+        "print(identity_of(longer_than(5)), identity_of(CompositeEvaluator([longer_than(5)])), sep='\\n')"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    here = [identity_of(longer_than(5)), identity_of(CompositeEvaluator([longer_than(5)]))]
+    assert told.stdout.splitlines() == here
 
 
 def test_an_evaluator_is_written_alike_before_and_after_it_was_sent_to_another_process() -> None:

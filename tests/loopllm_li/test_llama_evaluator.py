@@ -33,7 +33,7 @@ from tests.loopllm_li.conftest import ScriptedChat, ScriptedCompletions, as_node
 
 from loopllm import CompositeEvaluator, LoopConfig, LoopedLLM, MisuseError
 from loopllm.errors import EvaluatorError
-from loopllm.evaluators import as_evaluator
+from loopllm.evaluators import ThresholdEvaluator, as_evaluator
 from loopllm.providers.mock import MockLLMProvider
 from loopllm_li import LlamaIndexEvaluator, RescoredSimilarity
 from loopllm_li.answer_judge import AnswerJudge
@@ -256,6 +256,16 @@ def test_it_is_an_evaluator_of_any_loop_and_composite() -> None:
     assert (result.output, result.metrics.total_iterations) == ("second", 2)
 
 
+@pytest.mark.parametrize(
+    "wrapped", [lambda each: each, lambda each: CompositeEvaluator([each]), ThresholdEvaluator]
+)
+def test_a_loop_and_a_composite_take_an_evaluator_of_llama_index_as_it_comes(wrapped: Any) -> None:
+    """Asked as a function of `(output, context)` it would take the answer for the query."""
+    faithful = wrapped(FaithfulnessEvaluator(llm=saying("NO", "YES")))
+    result = LoopedLLM(MockLLMProvider(["first", "second"])).refine("why?", faithful, {"contexts": ["a"]})
+    assert (result.output, result.metrics.total_iterations) == ("second", 2)
+
+
 class LoopBound(Given):
     """Like an async client with a pool: it may only ever be used on one event loop."""
 
@@ -450,6 +460,22 @@ def test_a_coroutine_that_blocks_on_another_one_does_not_wait_for_itself(inner: 
     assert scores == [0.5]
 
 
+def test_nor_does_it_where_the_other_one_goes_on_in_a_thread() -> None:
+    class InAThread(Given):
+        async def aevaluate(self, *args: Any, **kwargs: Any) -> Any:
+            return LlamaResult(score=(await asyncio.to_thread(judged, Given(score=0.5))).score)
+
+    class Asking(Given):
+        async def aevaluate(self, *args: Any, **kwargs: Any) -> Any:
+            return LlamaResult(score=judged(InAThread()).score)
+
+    scores: list[float] = []
+    thread = threading.Thread(target=lambda: scores.append(judged(Asking()).score), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert scores == [0.5]
+
+
 def test_an_interrupted_wait_cancels_what_it_waited_for() -> None:
     ended = threading.Event()
 
@@ -463,3 +489,36 @@ def test_an_interrupted_wait_cancels_what_it_waited_for() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_blocking(never_ends())
     assert ended.wait(5)
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_judges_whose_models_block_judge_at_the_same_time(is_awaited: bool) -> None:
+    both = threading.Barrier(2)
+
+    class Meeting(ScriptedCompletions):
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+            both.wait(5)
+            return CompletionResponse(text="5.0\nright")
+
+    judge = LlamaIndexEvaluator(CorrectnessEvaluator(llm=Meeting(replies=[])))
+    loop = LoopedLLM(MockLLMProvider(["x"]))
+    results = asyncio.run(loop.abatch(["a", "b"], judge)) if is_awaited else loop.batch(["a", "b"], judge)
+    assert [each.metrics.best_score for each in results] == [1.0, 1.0]
+
+
+def test_a_judge_whose_model_hangs_holds_up_no_other_judge() -> None:
+    release = threading.Event()
+
+    class Hanging(ScriptedCompletions):
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+            release.wait(5)
+            return CompletionResponse(text="5.0\ntoo late")
+
+    hung = LlamaIndexEvaluator(CorrectnessEvaluator(llm=Hanging(replies=[])))
+    left = LoopedLLM(MockLLMProvider(["x"]), LoopConfig(timeout_ms=50)).refine("why?", hung)
+    other = LoopedLLM(MockLLMProvider(["x"]), LoopConfig(timeout_ms=2000)).refine(
+        "why?", CorrectnessEvaluator(llm=saying("5.0\nright"))
+    )
+    release.set()
+    assert left.metrics.exit_reason.condition == "timeout_ms"
+    assert other.metrics.best_score == 1.0

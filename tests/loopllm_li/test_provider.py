@@ -58,6 +58,8 @@ def test_llama_indexs_own_messages_are_sent_as_they_are() -> None:
     "prompt",
     [
         [],
+        None,
+        3,
         ["hello"],
         [{"content": "no role"}],
         [{"role": "alien", "content": "x"}],

@@ -60,6 +60,15 @@ def test_an_answer_that_is_good_enough_is_returned_at_once() -> None:
     assert story_of(response)["exit_reason"] == "quality_threshold"
 
 
+@pytest.mark.parametrize("is_awaited", [False, True])
+async def test_an_evaluator_of_any_loop_finds_the_question_where_every_loop_tells_it(
+    is_awaited: bool,
+) -> None:
+    engine = looped(ScriptedEngine(["yes"]), evaluator=lambda text, context: context["prompt"] == QUERY)
+    response = await engine.aquery(QUERY) if is_awaited else engine.query(QUERY)
+    assert story_of(response)["scores"] == [1.0]
+
+
 def test_the_best_answer_is_returned_and_not_the_last_and_every_answer_is_scored() -> None:
     """Retry engines return the last one and never score it (defects 2 and 3)."""
     engine = ScriptedEngine(["0.5 a", "0.7 b", "0.2 c", "0.1 d"])
@@ -296,7 +305,16 @@ def test_a_slow_engine_is_interrupted_and_the_best_answer_so_far_returned() -> N
     assert (str(response), story_of(response)["exit_reason"]) == ("0.3 fair", "timeout_ms")
 
 
-@pytest.mark.parametrize("wrong", [{"query_engine": "engine"}, {"evaluator": 7}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"query_engine": "engine"},
+        {"evaluator": 7},
+        {"priors": "p.json"},
+        {"config": {"max_iterations": 2}},
+        {"observers": [7]},
+    ],
+)
 def test_wrong_arguments_are_refused_when_built_naming_them(wrong: dict[str, Any]) -> None:
     with pytest.raises(MisuseError, match=next(iter(wrong))):
         LoopedQueryEngine(**{"query_engine": ScriptedEngine(["0.9"]), "evaluator": judge, **wrong})

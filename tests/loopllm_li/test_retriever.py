@@ -47,6 +47,19 @@ def test_the_nodes_of_the_best_round_come_back_and_are_not_retrieved_again() -> 
     assert (ids(found), len(retriever.asked)) == (["tides"], 3)
 
 
+def test_an_evaluator_of_any_loop_finds_the_question_where_every_loop_tells_it() -> None:
+    asked: list[Any] = []
+
+    def listens(nodes: Any, context: Any) -> float:
+        asked.append(context["prompt"])
+        return judge(nodes, context)
+
+    llm = ScriptedCompletions(replies=[GOOD])
+    retriever = LoopedRetriever(llm=llm, retriever=ShelfRetriever(SHELF), evaluator=listens)
+    assert ids(retriever.retrieve(QUERY)) == ["tides"]
+    assert asked == [QUERY, QUERY]
+
+
 def test_the_unchanged_query_gives_its_nodes_when_nothing_beats_it() -> None:
     assert ids(looped(ShelfRetriever(SHELF), ScriptedCompletions(replies=["worse"])).retrieve(QUERY)) == [
         "sea salt"

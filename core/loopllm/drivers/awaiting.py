@@ -102,15 +102,15 @@ async def _tell(learner: Learner, step: Remember, run: Refinement[Any, Any], *, 
     if not blocks:
         tell(learner, step)
         return
-    begun = threading.Event()
+    turn = threading.Lock()  # goes to the thread or to a cancellation, whichever is first
 
     def begin() -> None:
-        begun.set()
-        tell(learner, step)
+        if turn.acquire(blocking=False):
+            tell(learner, step)
 
     try:
         await asyncio.to_thread(begin)
     except asyncio.CancelledError:
-        if begun.is_set():  # the thread goes on, and a run that is continued must not tell it again
+        if not turn.acquire(blocking=False):  # the thread goes on: if continued, the run must not tell again
             run.receive(Remembered())
         raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 from loopllm.deadline import call_in_thread
@@ -21,6 +22,8 @@ _AsyncAsk = Callable[[Any, Context | None], Awaitable[Any]]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_LANGCHAIN = ("langchain_core.", "langchain_classic.evaluation", "langsmith.evaluation")
+_LLAMA_INDEX = "llama_index.core.evaluation"
 
 
 class AwaitNeededError(MisuseError):
@@ -45,7 +48,17 @@ class BoundEvaluator:
         test_retest_sd: Standard deviation of its scores of one output, as it states it; None when it does not.
     """
 
-    __slots__ = ("_aask", "_ask", "_source", "inline", "is_async", "name", "test_retest_sd", "waits")
+    __slots__ = (
+        "__weakref__",  # caches tell evaluators apart without keeping them
+        "_aask",
+        "_ask",
+        "_source",
+        "inline",
+        "is_async",
+        "name",
+        "test_retest_sd",
+        "waits",
+    )
 
     name: str
     inline: bool
@@ -145,7 +158,8 @@ def as_evaluator(evaluator: Any, name: str | None = None) -> BoundEvaluator:
             `EvaluationResult`; or a pydantic model class, which stands for
             `JSONSchemaEvaluator(schema=Model)`. Set the attribute `inline = True` on one that takes
             microseconds and never blocks, `waits = True` on one that waits for a model or a network (an
-            object with both `evaluate` and `aevaluate` that sets neither is taken to wait).
+            object with both `evaluate` and `aevaluate` that sets neither is taken to wait). Evaluators of
+            LlamaIndex, and of LangChain and LangSmith, are taken by their adapters.
         name: What to call it, instead of its own name.
 
     Returns:
@@ -157,8 +171,7 @@ def as_evaluator(evaluator: Any, name: str | None = None) -> BoundEvaluator:
     """
     if isinstance(evaluator, BoundEvaluator) and name in {None, evaluator.name}:
         return evaluator
-    if isinstance(evaluator, type):
-        evaluator = _from_class(evaluator)
+    evaluator = _from_class(evaluator) if isinstance(evaluator, type) else _from_framework(evaluator)
     name = name if name is not None else _name_of(evaluator)
     require_name(name)
     blocking, awaiting = _ways_in(evaluator)
@@ -177,6 +190,20 @@ def _from_class(kind: type) -> Any:
             f"evaluator is the class {kind.__name__} itself; pass an instance: {kind.__name__}(...)"
         )
     return kind
+
+
+def _from_framework(evaluator: Any) -> Any:
+    """Return an evaluator of a framework in its adapter, known by its class; nothing else imports one.
+
+    LlamaIndex asks its evaluators by other arguments, and LangChain's have no `evaluate` at all.
+    """
+    modules = [base.__module__ for base in type(evaluator).__mro__]
+    if any(module.startswith(_LLAMA_INDEX) for module in modules):
+        return import_module("loopllm_li").LlamaIndexEvaluator(evaluator)
+    own = hasattr(evaluator, "evaluate") or hasattr(evaluator, "aevaluate")
+    if not own and any(module.startswith(_LANGCHAIN) for module in modules):
+        return import_module("loopllm_lc.evaluating").as_langchain_evaluator(evaluator)
+    return evaluator
 
 
 def _ways_in(evaluator: Any) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
@@ -234,6 +261,12 @@ def _wants_context(second: inspect.Parameter) -> bool:
 
 def _require_callable_with_output(parameters: list[inspect.Parameter], name: str) -> None:
     positional = [each for each in parameters if each.kind in _POSITIONAL]
+    if any(each.name == "outputs" for each in parameters if each not in positional[:1]):
+        raise MisuseError(
+            f"evaluator {name!r} takes `outputs` beside others, as those of openevals and LangSmith do, but is called "
+            "as (output, context=None): pass a function that returns its score, "
+            f'lambda output, context: {name}(inputs=context["prompt"], outputs=output)["score"]'
+        )
     needed = [each.name for each in positional[2:] if each.default is inspect.Parameter.empty]
     needed += [
         each.name

@@ -11,7 +11,7 @@ from loopllm.evaluators.checks import require_name, require_number
 from loopllm.results import EvaluationResult
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)  # caches tell evaluators apart without keeping them
 class ThresholdEvaluator:
     """Score with a function of your own, and pass what reaches a threshold.
 

@@ -298,8 +298,8 @@ class Policy:
     def goes_on_within(self, depth: int, momentum: int) -> tuple[float, float]:
         """The lowest and the highest best score at which going on is right; (0.0, 0.0) when it never is.
 
-        A best score may be too low to go on with, where only a good enough one is worth anything (exactly 0, where a
-        yes-or-no verifier begins, stands apart, and scores next to it may not go on though it does). Between two nodes of
+        A best score may be too low to go on with, where only a good enough one is worth anything. Exactly 0, where a
+        yes-or-no verifier begins, stands apart: scores next to it may not go on though it does. Between two nodes of
         the grid of which going on is worth more at one, it and stopping are taken as lines, and their crossing is told.
         """
         leads = self._leads(depth, momentum)

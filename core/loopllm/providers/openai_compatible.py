@@ -104,11 +104,16 @@ def read_reply(reply: Mapping[str, Any]) -> Completion[str]:
             "the reply holds no message; check that base_url ends with the API's version, as in /v1"
         )
     return Completion(
-        content_text(message.get("content")),
+        _said(message),
         model=reply.get("model"),
         usage=read_usage(reply.get("usage")),
         finish_reason=choice.get("finish_reason"),
     )
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    """Return the words of a message; those of a refusal stand in a field of their own, and its content is null."""
+    return content_text(message.get("content")) or content_text(message.get("refusal"))
 
 
 def _first_choice(reply: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -159,7 +164,7 @@ class OpenAIStream:
         if chunk.get("usage"):
             self._usage = read_usage(chunk["usage"])
         delta = choice.get("delta")
-        return content_text(delta.get("content")) if isinstance(delta, Mapping) else ""
+        return _said(delta) if isinstance(delta, Mapping) else ""
 
     def last(self) -> CompletionChunk:
         """Return usage and finish reason.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loopllm.errors import MisuseError, ProviderError
@@ -20,8 +20,9 @@ def as_messages(prompt: TextPrompt) -> list[dict[str, Any]]:
     """
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
-    messages = [dict(message) for message in prompt if isinstance(message, Mapping) and "role" in message]
-    if not messages or len(messages) != len(prompt):
+    given: Any = prompt if isinstance(prompt, Sequence) else ()
+    messages = [dict(message) for message in given if isinstance(message, Mapping) and "role" in message]
+    if not messages or len(messages) != len(given):
         raise MisuseError('a prompt is a string or messages like {"role": "user", "content": "..."}')
     return messages
 

@@ -169,7 +169,12 @@ def test_a_callable_gets_the_context_when_it_wants_it(function: Any) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [lambda: 0.5, lambda output, context, more: 0.5, lambda *, inputs, outputs: 0.5],
+    [
+        lambda: 0.5,
+        lambda output, context, more: 0.5,
+        lambda *, inputs, outputs: 0.5,
+        lambda inputs, outputs: 0.5,
+    ],
 )
 def test_a_callable_that_cannot_be_called_with_output_and_context_is_refused(function: Any) -> None:
     with pytest.raises(MisuseError, match=r"\(output, context=None\)"):

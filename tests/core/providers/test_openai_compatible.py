@@ -427,6 +427,18 @@ def test_parts_of_a_content_may_be_plain_strings(server: Any) -> None:
         assert provider.complete("hi").content == "Hello."
 
 
+async def test_the_words_of_a_refusal_are_the_answer_also_in_pieces(server: Any) -> None:
+    server.reply({"choices": [{"message": {"content": None, "refusal": "I cannot help with that."}}]})
+    with provider_of(server) as provider:
+        assert provider.complete("hi").content == "I cannot help with that."
+    server.pieces(
+        b'data: {"choices":[{"delta":{"content":null,"refusal":"I can"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"refusal":"not."},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+    )
+    async with provider_of(server) as provider:
+        assert "".join([chunk.text async for chunk in provider.astream("hi")]) == "I cannot."
+
+
 def test_an_unpickled_provider_says_that_its_key_stayed_behind(server: Any) -> None:
     provider = provider_of(server)
     with pytest.raises(MisuseError, match="api_key"):
@@ -471,9 +483,9 @@ def test_misuse_is_refused_before_anything_is_sent(server: Any, monkeypatch: pyt
         OpenAICompatibleProvider("http://[::1")
     with pytest.raises(MisuseError, match="name the model"):
         OpenAICompatibleProvider(server.url).complete("hi")
-    for prompt in ([], [{"content": "no role"}], ["text"]):
+    for prompt in ([], [{"content": "no role"}], ["text"], None, 3):
         with pytest.raises(MisuseError, match="role"):
-            provider_of(server).complete(prompt)
+            provider_of(server).complete(prompt)  # type: ignore[arg-type]  # the mistake under test
     with pytest.raises(MisuseError, match="JSON"):
         provider_of(server, default_params={"logit_bias": object()}).complete("hi")
     assert server.requests == []
