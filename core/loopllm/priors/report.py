@@ -97,7 +97,8 @@ class CallCostReport(Readable):
         said = ((self.money, " in money"), (self.seconds, " s"), (self.tokens, " tokens"))
         known = ((unit, [significant(edge, 3) for edge in x]) for x, unit in said if x is not None)
         parts = [f"{mean}{unit} ({low} to {high})" for unit, (mean, low, high) in known]
-        return f"{self.way}: {', '.join(parts)}; {counted(self.calls, 'call')}"
+        behind = "from relatives only" if self.calls < 0.5 else counted(self.calls, "call")  # noqa: PLR2004
+        return f"{self.way}: {', '.join(parts)}; {behind}"
 
 
 @dataclass(frozen=True)

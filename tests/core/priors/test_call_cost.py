@@ -175,6 +175,12 @@ def test_the_report_gives_money_time_and_tokens_by_way_with_intervals():
     assert "cost of last: 0.002 in money" in str(report)
 
 
+def test_a_cost_that_only_relatives_taught_is_said_to_come_from_them():
+    priors = taught()
+    priors.observe(CallObservation("u", "m", [0.2]))
+    assert str(priors.report("u", "m").call_costs["last"]).endswith("; from relatives only")
+
+
 def test_two_learners_on_one_store_share_what_calls_cost(tmp_path):
     path = tmp_path / "priors.json"
     with AdaptivePriors(store_path=path) as one:
