@@ -25,9 +25,10 @@ class LearnedExit(ExitReason):
 
     _explained: Decision | str
 
-    def __init__(self, condition: str, decision: Decision) -> None:
+    def __init__(self, condition: str, message: Decision | str) -> None:
+        # Its arguments go by the names of the fields, which is how `dataclasses.replace` gives them.
         object.__setattr__(self, "condition", condition)
-        object.__setattr__(self, "_explained", decision)
+        object.__setattr__(self, "_explained", message)
 
     @property
     def message(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]

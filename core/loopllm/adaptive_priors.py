@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Literal, NoReturn, Self, get_args
 
 from loopllm.errors import MisuseError
 from loopllm.priors import learning
@@ -322,6 +322,25 @@ class AdaptivePriors(PriorsReading):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __copy__(self) -> Self:
+        """Return the priors themselves: whoever copies a loop goes on sharing what it learns."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Return the priors themselves, as `__copy__` does."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: two processes share a store, not an object.
+
+        Raises:
+            MisuseError: Always; it says what to do instead.
+        """
+        raise MisuseError(
+            "AdaptivePriors cannot be pickled: open the same store in the other process, for example with "
+            "AdaptivePriors(store_path=...), and build the loop there"
+        )
 
     def __repr__(self) -> str:
         return f"AdaptivePriors(store={self._store!r}, mode={self.mode!r})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from loopllm.errors import StoreError
 from loopllm.results import ExitReason, LoopMetrics, OutputT, PromptT, RefinementResult
+from loopllm.run_errors import describe
 from loopllm.snapshot import Ledger
 from loopllm.terms import Terms
 
@@ -28,3 +30,8 @@ def result_of(
     )
     output = chosen.output if chosen else terms.format.empty()
     return RefinementResult(output, metrics, records)
+
+
+def reason_of(error: Exception) -> ExitReason:
+    """Return why a run ended that an error broke off: the store failed, or something of the caller's own."""
+    return ExitReason("store_error" if isinstance(error, StoreError) else "caller_error", describe(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import iscoroutinefunction
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -118,7 +119,7 @@ class LoopConfig(BaseModel):
         known = ("auto", *WAYS)  # no set, since what cannot be hashed may come
         if not callable(value) and value not in known:
             raise ValueError(f"feedback must be one of {', '.join(known)}, or a callable; got {value!r}")
-        return value
+        return _plain(value)
 
     @field_validator("feedback_ways")
     @classmethod
@@ -128,6 +129,8 @@ class LoopConfig(BaseModel):
         taken = sorted(_TAKEN.intersection(value))
         if taken:
             raise ValueError(f"feedback_ways may not redefine {', '.join(taken)}")
+        for build in value.values():
+            _plain(build)
         return value
 
     @model_validator(mode="after")
@@ -164,3 +167,10 @@ class LoopConfig(BaseModel):
         if self.feedback == "auto":
             return {**WAYS, **self.feedback_ways}
         return {self.feedback: WAYS[self.feedback]}
+
+
+def _plain(builder: Any) -> Any:
+    if iscoroutinefunction(builder):  # the model would be sent what it returns, a coroutine, as its prompt
+        name = getattr(builder, "__name__", type(builder).__name__)
+        raise ValueError(f"{name} is async; a feedback builder is a plain function")
+    return builder

@@ -134,7 +134,7 @@ class LoopedLLM(Generic[PromptT, OutputT]):
             ProviderError: The model failed before there was any draft.
             EvaluatorError: The evaluator failed on every draft.
             MisuseError: An argument is wrong; the message names it.
-            StoreError: What is learned cannot be read or kept; in the middle of a run its `.result` holds the drafts.
+            StoreError: What is learned cannot be read or kept. Any error amid a run holds its drafts as `.result`.
         """
         run, world = self._prepare(prompt, evaluator, context, model, task_type, cancellation)
         deque(self._tell(run, world) if self.observers else drive(run, world), maxlen=0)

@@ -14,7 +14,13 @@ class LoopLLMError(Exception):
 
 
 class MisuseError(LoopLLMError, ValueError):
-    """The caller asked for something impossible; the message names the argument and the fix."""
+    """The caller asked for something impossible; the message names the argument and the fix.
+
+    Attributes:
+        result: The `RefinementResult` of the run that this ended, with what was paid for; None where nothing was.
+    """
+
+    result: Any = None
 
 
 class MissingExtraError(LoopLLMError, ImportError):

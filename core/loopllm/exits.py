@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from typing import Any, Protocol, runtime_checkable
 
 from loopllm.config import LoopConfig
@@ -91,7 +92,7 @@ class Condition:
         """Wrap whatever can be an exit condition.
 
         Raises:
-            MisuseError: It is neither callable nor has `should_exit`, or it is a class.
+            MisuseError: It is neither callable nor has `should_exit`, or it is a class, or async.
         """
         if isinstance(condition, Condition):
             return condition
@@ -100,6 +101,10 @@ class Condition:
                 f"exit condition {condition.__name__} is a class: pass an instance, {condition.__name__}(...)"
             )
         name = getattr(condition, "name", None) or getattr(condition, "__name__", type(condition).__name__)
+        if iscoroutinefunction(getattr(condition, "should_exit", condition)):  # a coroutine would mean yes
+            raise MisuseError(
+                f"exit condition {name} is async: a condition only looks at the run; what has to wait is an evaluator"
+            )
         if isinstance(condition, ExitCondition):
             return cls(_by_scores(condition), str(name))
         if callable(condition):

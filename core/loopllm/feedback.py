@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol
 
+from loopllm.errors import MisuseError
 from loopllm.results import IterationRecord, OutputT, PromptT
 
 _LISTED_AT_MOST = 20  # a judge that lists hundreds of faults must not flood the context window
@@ -105,6 +106,21 @@ def ask_fresh(request: FeedbackRequest[PromptT, OutputT]) -> PromptT:
     return request.task
 
 
+def ask_again(build: FeedbackBuilder, request: FeedbackRequest[PromptT, OutputT]) -> PromptT:
+    """Return the next prompt.
+
+    Raises:
+        MisuseError: The builder gave none.
+    """
+    prompt: PromptT | None = build(request)
+    if prompt is None:
+        name = getattr(build, "__name__", type(build).__name__)
+        raise MisuseError(
+            f"the feedback builder {name} returned None in place of a prompt; does it lack a `return`?"
+        )
+    return prompt
+
+
 WAYS: Mapping[str, FeedbackBuilder] = {
     "last": ask_with_last,
     "best": ask_with_best,
@@ -195,7 +211,7 @@ class TextFormat:
 def _extend_messages(
     task: Sequence[Mapping[str, Any]], draft: str | None, feedback: str | None
 ) -> Sequence[Mapping[str, Any]]:
-    messages = list(task)
+    messages = _messages(task)
     if draft is not None:
         messages.append({"role": "assistant", "content": draft})
     if feedback is None:
@@ -207,3 +223,14 @@ def _extend_messages(
     else:
         messages.append({"role": "user", "content": feedback})
     return messages
+
+
+def _messages(task: Any) -> list[Mapping[str, Any]]:
+    """Return the messages of a task, whose keys or bytes would else be taken for some."""
+    given: Any = task if isinstance(task, Sequence) else [None]
+    if not all(isinstance(message, Mapping) for message in given):
+        raise MisuseError(
+            f"a {type(task).__name__} has no room for feedback: let the prompt be a string or a list of messages, "
+            'or set LoopConfig(feedback="fresh") or a builder of your own'
+        )
+    return list(given)

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, Self
 
-from loopllm.closing import result_of
-from loopllm.errors import EvaluatorError, MisuseError, ProviderError, StoreError
+from loopllm.closing import reason_of, result_of
+from loopllm.errors import EvaluatorError, MisuseError, ProviderError
 from loopllm.exits import QUALITY_RULES, RunView, limit_rules, passes_again, runs_out_of_time
-from loopllm.feedback import FeedbackRequest
+from loopllm.feedback import FeedbackRequest, ask_again
 from loopllm.judging import is_good_enough, judged_again
 from loopllm.lessons import policy_of, round_taught, run_taught
 from loopllm.results import EvaluationResult, ExitReason, IterationRecord, OutputT, PromptT, RefinementResult
@@ -147,13 +147,13 @@ class Refinement(Generic[PromptT, OutputT]):
         if isinstance(self._step, Finish) or isinstance(ledger.following, Finish):
             return
         reason, is_new = ExitReason("cancelled", "the caller cancelled the run"), self.has_to_remember
-        if ledger.draft is not None and len(ledger.records) < ledger.call.iteration:
-            ledger.close_round(None, passed=False, error=reason.message, seconds=0.0)
+        ledger.keep_draft(reason.message)
         self._move_on(self._finish(reason), scored=is_new)
 
-    def cut_short(self, error: StoreError) -> RefinementResult[PromptT, OutputT]:
-        """Return what there is when the store fails in the middle of the run."""
-        return result_of(self._ledger, self.terms, ExitReason("store_error", describe(error)))
+    def cut_short(self, error: Exception) -> RefinementResult[PromptT, OutputT] | None:
+        """Return what there is, if anything, when the store or the caller's own code fails in the middle of the run."""
+        self._ledger.keep_draft(describe(error))
+        return result_of(self._ledger, self.terms, reason_of(error)) if self._ledger.records else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as JSON-able data, to be continued elsewhere with `from_dict`."""
@@ -199,7 +199,6 @@ class Refinement(Generic[PromptT, OutputT]):
             self._close_round(outcome.result, passed=passed, error="", seconds=outcome.seconds)
             return
         ledger.replace(judged_again(ledger.records[ledger.judging - 1], outcome.result, config))
-        ledger.judging = 0
         self._rank()
         self._move_on(self._decide())
 
@@ -208,7 +207,7 @@ class Refinement(Generic[PromptT, OutputT]):
             return
         ledger = self._ledger
         if ledger.judging:  # the draft has its score; another try would fail as well
-            ledger.judging, ledger.judges_no_more = 0, True
+            ledger.judges_no_more = True
             self._move_on(self._finish(self._out_of_time()) if outcome.timed_out else self._decide())
             return
         ledger.failed_evaluations += 1
@@ -340,7 +339,7 @@ class Refinement(Generic[PromptT, OutputT]):
         calls_left = terms.config.max_iterations - iteration + 1
         drafts = ledger.last_scored, ledger.best
         request = FeedbackRequest(self.task, *drafts, iteration, calls_left, terms.format)
-        return CallModel(terms.ways[action](request), iteration, action, left)
+        return CallModel(ask_again(terms.ways[action], request), iteration, action, left)
 
     def _move_on(self, following: Step[PromptT, OutputT], *, scored: bool = False) -> None:
         ledger = self._ledger
@@ -355,7 +354,7 @@ class Refinement(Generic[PromptT, OutputT]):
         ledger = self._ledger
         ledger.following = None
         if isinstance(step, CallModel):
-            ledger.call, ledger.draft, ledger.attempts = step, None, 0
+            ledger.call, ledger.draft, ledger.attempts, ledger.judging = step, None, 0, 0
         self._step = step
 
     def _remember(self) -> Remember:

@@ -143,7 +143,8 @@ class ExitReason:
     Attributes:
         condition: A stable name: `quality_threshold`, `convergence_delta`, `bayesian_exit`, `max_iterations`,
             `timeout_ms`, `token_budget`, `cost_budget`, `provider_error`, `evaluator_error`, `cancelled`, the name of a
-            condition of your own, or, in the result that a `StoreError` carries, `store_error`.
+            condition of your own, or, in the result that an error carries, `store_error` or `caller_error` (a feedback
+            builder, an exit condition or an argument of your own).
         message: The same for a person, with the numbers.
     """
 

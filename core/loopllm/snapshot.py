@@ -93,6 +93,8 @@ class Ledger(Generic[PromptT, OutputT]):
         call, draft = self.call, self.draft
         if draft is None:
             raise MisuseError("no draft to close a round with")
+        if len(self.records) == call.iteration:
+            self._reopen()
         record = IterationRecord(
             call.iteration,
             call.prompt,
@@ -109,6 +111,19 @@ class Ledger(Generic[PromptT, OutputT]):
             seconds * 1000.0,
         )
         self.add(record)
+
+    def keep_draft(self, error: str) -> None:
+        """Put a draft that has no verdict yet into the books, so that it is not lost where the run ends."""
+        if self.draft is not None and len(self.records) < self.call.iteration:
+            self.close_round(None, passed=False, error=error, seconds=0.0)
+
+    def _reopen(self) -> None:
+        """Take the newest round back: an error broke the run off after it was closed, and its draft is judged anew."""
+        books = Ledger[PromptT, OutputT](self.call)
+        for record in self.records[:-1]:
+            books.add(record)
+        self.records, self.scores, self.actions = books.records, books.scores, books.actions
+        self.best, self.last_scored, self.usage = books.best, books.last_scored, books.usage
 
     def add(self, record: IterationRecord[PromptT, OutputT]) -> None:
         """Add a finished round to the books."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeGuard
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.output_parsers.base import BaseLLMOutputParser
 from langchain_core.runnables import (
     Runnable,
@@ -123,11 +124,17 @@ def answers_whole(runnable: Any) -> bool:
 
 def _answers_whole(step: Any) -> bool:
     if isinstance(step, RunnableWithFallbacks):
-        return any(_answers_whole(each) for each in step.runnables)
+        return any(_answers_whole(each) or _may_stream_nothing(each) for each in step.runnables)
     if isinstance(step, RunnableBindingBase) and not isinstance(step, RunnableRetry):
         return _answers_whole(step.bound)
     graphs = sys.modules.get("langgraph.pregel.protocol")  # not loaded: there are none
     return isinstance(step, RunnableRetry) or (graphs is not None and isinstance(step, graphs.PregelProtocol))
+
+
+def _may_stream_nothing(runnable: Any) -> bool:
+    """Return True for a chain whose parser may find nothing: fallbacks take an empty stream for a failed call."""
+    last = _steps(runnable)[-1]
+    return isinstance(last, BaseLLMOutputParser) and not isinstance(last, StrOutputParser)
 
 
 def _unwrapped(runnable: Any) -> Any:

@@ -11,13 +11,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
 from loopllm.errors import LoopLLMError
 from loopllm.providers.base import Completion
 from loopllm.providers.deadline import call_within
 from loopllm_lc.anatomy import Anatomy, answers_whole, structure_in
-from loopllm_lc.drafts import Draft
+from loopllm_lc.drafts import Draft, is_raw_triple, with_parsed
 from loopllm_lc.handoff import Handoff
 from loopllm_lc.replies import (
     added_up,
@@ -124,6 +125,9 @@ class Asker:
             return unread(draft, error)
 
     def _replied(self, reply: Any) -> Draft:
+        if is_raw_triple(reply) and isinstance(reply["raw"], BaseMessage):  # of a model out of sight
+            message = self._replied(reply["raw"]).message
+            return Draft({**reply, "raw": message}, message)
         if not isinstance(reply, BaseMessage):
             return Draft(reply)
         message = self._with_own_id(whole(reply))
@@ -131,13 +135,15 @@ class Asker:
         return Draft(message, message)
 
     def _withheld(self, error: Exception) -> Draft:
-        """Return the draft that the model's client would not hand over: cut off, or misshapen; or raise `error`."""
+        """Return the draft that was not handed over: unreadable, cut off, or misshapen; or raise `error`."""
+        if self._parts.kind == "whole" and isinstance(error, OutputParserException):  # its parser is within
+            return Draft(None, AIMessage(error.llm_output or ""), error)
         reply = misshapen_reply(error, structure_in(self._parts.asked)) or withheld_reply(error)
         return Draft(None, self._replied(reply).message, error)
 
     def _recorded(self, chunks: Sequence[Any]) -> Draft:
         if not chunks or not all(isinstance(chunk, AIMessageChunk) for chunk in chunks):
-            reply = self._replied(added_up(chunks))
+            reply = self._replied(with_parsed(added_up(chunks)))
             return Draft(reply.value, reply.message, None, tuple(chunks))
         usage = sum_usage(chunk.usage_metadata for chunk in chunks)
         self.usages.append(usage)

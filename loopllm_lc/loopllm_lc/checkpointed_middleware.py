@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, NotRequired
 
 from langchain.agents.middleware import hook_config
@@ -45,7 +47,8 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
     A draft that is not accepted is taken out of the history again; at the end the accepted one is there alone. It is
     for answers in text: with a `response_format` use `LoopMiddleware`. With priors it needs `model_id`.
 
-    Since a draft is written into the history before it is judged, `stream_mode="messages"` shows it, whole.
+    Since a draft is written into the history before it is judged, `stream_mode="messages"` shows it, whole. The time
+    limit counts the model's calls, but the one in flight ends by itself.
 
     Args: as for `LoopMiddleware`; an evaluator is needed.
     """
@@ -75,8 +78,10 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
             raise AwaitNeededError.named(self._evaluator.name)
         data = _run_in(request.state)
         run = None if data is None else self._stretch(awaits=False).run_of(data, None)
+        started = time.perf_counter()
         with set_config_context(_hidden()) as inside:
-            return inside.run(handler, _next_request(request, run))
+            response: Response = inside.run(handler, _next_request(request, run))
+        return _timed(response, time.perf_counter() - started)
 
     async def awrap_model_call(
         self, request: Request, handler: Callable[[Request], Awaitable[Response]]
@@ -88,8 +93,10 @@ class CheckpointedLoopMiddleware(LoopMiddleware):
         async def ask() -> Response:
             return await handler(_next_request(request, run))
 
+        started = time.perf_counter()
         with set_config_context(_hidden()) as inside:
-            return await asyncio.create_task(ask(), context=inside)
+            response = await asyncio.create_task(ask(), context=inside)
+        return _timed(response, time.perf_counter() - started)
 
     @hook_config(can_jump_to=["model"])
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
@@ -124,8 +131,28 @@ def _next_request(request: Request, run: Run | None) -> Request:
     return request.override(messages=step.prompt) if isinstance(step, CallModel) else request
 
 
+_SECONDS = "loopllm_seconds"
+"""Where a message says how long it took, until it is judged: the node that judges it knows the state alone."""
+
+
+def _timed(response: Response, seconds: float) -> Response:
+    last = response.result[-1] if response.result else None
+    if not isinstance(last, AIMessage):  # a structure's: it is not judged
+        return response
+    metadata = {**last.response_metadata, _SECONDS: seconds}
+    timed = last.model_copy(update={"response_metadata": metadata})
+    return replace(response, result=[*response.result[:-1], timed])
+
+
+def _untimed(message: Any) -> tuple[Any, float]:
+    """Return a message as the model gave it, and the seconds that it took."""
+    metadata = dict(message.response_metadata)
+    seconds = metadata.pop(_SECONDS, 0.0)
+    return message.model_copy(update={"response_metadata": metadata}), seconds
+
+
 def _handed_over(state: Any, run: Run | None) -> dict[str, Any]:
-    last, handoff = state["messages"][-1], Handoff()
+    (last, _), handoff = _untimed(state["messages"][-1]), Handoff()
     handoff.consider(Draft(last, last), None)
     if handoff.draft is None:  # another middleware's message
         return {"loopllm_run": None}
@@ -135,8 +162,9 @@ def _handed_over(state: Any, run: Run | None) -> dict[str, Any]:
 
 
 def _replied(run: Run, state: Any) -> Run:
-    draft = Draft(state["messages"][-1], state["messages"][-1])
-    run.receive(ModelReplied(draft, usage_of(draft.message), 0.0, finish_reason_of(draft.message)))
+    message, seconds = _untimed(state["messages"][-1])
+    reply = ModelReplied(Draft(message, message), usage_of(message), seconds, finish_reason_of(message))
+    run.receive(reply, run.elapsed_s + seconds)
     return run
 
 

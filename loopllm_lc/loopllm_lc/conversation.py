@@ -168,6 +168,7 @@ class InputFormat(_DraftFormat):
 
     def __init__(self, feedback_key: str | None = None) -> None:
         self._key = feedback_key
+        self._said = {""}
 
     def first(self, task: Any) -> Any:
         """Return the input of the first call: with an empty feedback if it has none, so that a template renders."""
@@ -204,11 +205,21 @@ class InputFormat(_DraftFormat):
 
     def _into_dict(self, task: Mapping[str, Any], draft: Draft | None, feedback: str | None) -> Any:
         if self._key is not None:
-            said = _TEXT.compose("", None if draft is None else draft.text, feedback)
-            return {**task, self._key: str(said).strip()}
+            said = str(_TEXT.compose("", self._words_of(draft), feedback)).strip()
+            self._said.add(said)
+            return {**task, self._key: said}
         if isinstance(task.get("messages"), Sequence):
             return {**task, "messages": extend(as_messages(task["messages"]), draft, feedback)}
         raise MisuseError(f"the input dict has no place for feedback; {_FIX}")
+
+    def _words_of(self, draft: Draft | None) -> str | None:
+        """Return a draft's words, without feedback that the chain passed on: it holds all that was said before."""
+        if draft is None or not isinstance(draft.value, Mapping):
+            return None if draft is None else draft.text
+        passed_on = draft.value.get(self._key)
+        if not isinstance(passed_on, str) or passed_on not in self._said:
+            return draft.text
+        return text_of({name: each for name, each in draft.value.items() if name != self._key})
 
     def dump_prompt(self, prompt: Any) -> Any:
         """Return the input, if it is plain data."""

@@ -66,6 +66,12 @@ def is_raw_triple(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == _RAW_TRIPLE
 
 
+def with_parsed(value: Any) -> Any:
+    """Return a raw triple that lacks its `parsed` part, as a stream without a structure does, as a whole one."""
+    is_part = isinstance(value, dict) and value.keys() == _RAW_TRIPLE - {"parsed"}
+    return {**value, "parsed": None} if is_part else value
+
+
 def one_line(error: Any, limit: int = 600) -> str:
     r"""Return an error's message on one line, of bounded length, and without the parsers' line on troubleshooting.
 

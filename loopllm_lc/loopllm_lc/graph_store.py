@@ -21,7 +21,7 @@ from loopllm.errors import MisuseError, StoreError
 from loopllm.stores.base import Counters
 from loopllm.stores.deltas import add, add_counters, checked
 
-_PAGE = 100
+_FIRST_LIMIT = 100
 
 
 class GraphPriorStore:
@@ -52,9 +52,9 @@ class GraphPriorStore:
         self._namespace = namespace
         self._shard = shard or uuid4().hex
         self._lock = threading.Lock()
-        found = None if shard is None else store.get(namespace, shard)
-        self._merges: int = 0 if found is None else found.value["merges"]
-        self._own: dict[str, dict[str, float]] = {} if found is None else found.value["counters"]
+        self._is_known = shard is None  # a new one holds nothing
+        self._merges = 0
+        self._own: dict[str, dict[str, float]] = {}
 
     def __repr__(self) -> str:
         return f"GraphPriorStore({type(self._store).__name__}, shard={self._shard!r})"
@@ -71,12 +71,13 @@ class GraphPriorStore:
 
         Raises:
             MisuseError: A value is not a finite number; nothing was added.
-            StoreError: The store cannot be written; nothing was added.
+            StoreError: The store cannot be read or written; nothing was added.
         """
         kept = checked(deltas)
         if not kept:
             return
         with self._lock:
+            self._go_on()
             grown = {key: dict(counters) for key, counters in self._own.items()}
             add(grown, kept)
             try:
@@ -85,6 +86,18 @@ class GraphPriorStore:
             except Exception as error:
                 raise StoreError(f"LangGraph's store could not be written: {error}") from error
             self._own, self._merges = grown, self._merges + 1
+
+    def _go_on(self) -> None:
+        """Read what a named shard holds, once, but not when it is made: there the store may have to be awaited."""
+        if self._is_known:
+            return
+        try:
+            found = self._store.get(self._namespace, self._shard)
+        except Exception as error:
+            raise StoreError(f"LangGraph's store could not be read: {error}") from error
+        if found is not None:
+            self._own, self._merges = found.value["counters"], found.value["merges"]
+        self._is_known = True
 
     def keys(self) -> Sequence[str]:
         """Return all keys, sorted."""
@@ -102,19 +115,20 @@ class GraphPriorStore:
             yield item.value["counters"]
 
     def _items(self) -> Iterator[Item]:
-        offset = 0
+        # A deeper namespace is somebody else's, and an item of the store may be the live object: only read it.
+        return (item for item in self._found() if item.namespace == self._namespace)
+
+    def _found(self) -> Sequence[Item]:
+        """Return all that one search finds: between pages shards change places, since the last written comes first."""
+        limit = _FIRST_LIMIT
         while True:
             try:
-                items = self._store.search(self._namespace, limit=_PAGE, offset=offset)
+                items = self._store.search(self._namespace, limit=limit)
             except Exception as error:
                 raise StoreError(f"LangGraph's store could not be read: {error}") from error
-            for item in items:
-                # A deeper namespace is somebody else's, and an item of the store may be the live object: only read it.
-                if item.namespace == self._namespace:
-                    yield item
-            if len(items) < _PAGE:
-                return
-            offset += _PAGE
+            if len(items) < limit:
+                return items
+            limit *= 4
 
 
 _known: weakref.WeakKeyDictionary[BaseStore, AdaptivePriors] = weakref.WeakKeyDictionary()

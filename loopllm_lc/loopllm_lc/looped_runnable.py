@@ -14,10 +14,12 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output,
 from pydantic import ConfigDict, model_validator
 
 from loopllm.results import RefinementResult
+from loopllm_lc.anatomy import dissect
 from loopllm_lc.conversation import without_need_of
 from loopllm_lc.drafts import Draft
 from loopllm_lc.drawing import draw
 from loopllm_lc.evaluating import bind_evaluator
+from loopllm_lc.judging import Readable
 from loopllm_lc.rebinding import with_structure, with_tools
 from loopllm_lc.replies import added_up
 from loopllm_lc.running import LoopRun, parts_of
@@ -130,8 +132,8 @@ class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output], Generic[
         """Run the loop, then yield the accepted draft in the pieces it came in.
 
         They add up to what `invoke` returns; the last one carries the summed usage and the loop's facts. A graph, a
-        model under `with_retry` and a structure that the client reads itself come in one piece. Progress goes out as
-        custom events: `loopllm.iteration.start`, `loopllm.iteration.end`,
+        model under `with_retry`, a structure that the client reads itself and one that fallbacks give come in one
+        piece. Progress goes out as custom events: `loopllm.iteration.start`, `loopllm.iteration.end`,
         `loopllm.iteration.judged_again`, `loopllm.retry`, `loopllm.exit`.
         """
         yield from self.transform(iter([input]), config, **kwargs)
@@ -219,7 +221,9 @@ class LoopedRunnable(LoopSettings, RunnableSerializable[Input, Output], Generic[
         Raises:
             MisuseError: What is bound does not end in a chat model that can.
         """
-        return self._rebound(with_structure(parts_of(self), schema, kwargs), evaluator)
+        structured = with_structure(parts_of(self), schema, kwargs)
+        is_hidden = dissect(structured).tail is None  # the parser, by fallbacks
+        return self._rebound(structured, Readable() if evaluator is None and is_hidden else evaluator)
 
     def _rebound(self, bound: Runnable[Any, Any], evaluator: Any) -> LoopedRunnable[Any, Any]:
         settings = {

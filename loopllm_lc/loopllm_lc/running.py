@@ -15,6 +15,7 @@ from loopllm_lc.accepting import Result, finished
 from loopllm_lc.anatomy import Anatomy, dissect
 from loopllm_lc.asking import Asker
 from loopllm_lc.conversation import ChatFormat, InputFormat, StringFormat, as_messages
+from loopllm_lc.drafts import is_raw_triple
 from loopllm_lc.engine_run import EngineRun
 from loopllm_lc.evaluating import bind_evaluator
 from loopllm_lc.model_identity import model_id_of
@@ -134,6 +135,8 @@ class LoopRun:
         value, draft = self._finished(result), result.output
         if draft.value is draft.message:
             return message_pieces(result, self._asker.usages)
+        if is_raw_triple(value):  # its pieces know neither the usage of all drafts nor the facts
+            return (value,)
         return (draft.chunks if self._parts.tail is None else ()) or (value,)
 
 

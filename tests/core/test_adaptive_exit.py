@@ -1,7 +1,7 @@
 import copy
 import gc
 import pickle
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -144,6 +144,8 @@ def test_a_reason_is_a_plain_one_wherever_it_goes() -> None:
         assert type(copied) is ExitReason
         assert copied == reason
     assert reason != ExitReason("bayesian_exit", "another")
+    assert replace(reason, message="another") == ExitReason("bayesian_exit", "another")
+    assert replace(reason, condition="mine") == ExitReason("mine", plain.message)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
+import copy
 import os
+import pickle
 import signal
 import threading
 import time
@@ -9,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopllm.adaptive_priors import AdaptivePriors
+from loopllm.engine import LoopedLLM
 from loopllm.errors import MisuseError, StoreError
 from loopllm.priors import CallObservation, RoundObservation
 from loopllm.priors.evidence import Evidence
 from loopllm.priors.keys import scope_keys
+from loopllm.providers.mock import MockLLMProvider
 from loopllm.stores.json_file import JsonFileStore
 from loopllm.stores.memory import MemoryStore
 
@@ -472,3 +476,25 @@ def test_whole_numbers_may_come_as_floats_as_tables_of_runs_have_them():
     watching, floats = AdaptivePriors(mode="observe"), {"max_iterations": 5.0, "total_iterations": 2.0}
     watching.observe(CallObservation("t", "m", [0.3, 0.4], **floats))  # type: ignore[arg-type]  # the point of the test
     assert watching.report("t", "m").model_calls == 2
+
+
+def test_priors_in_a_pickle_are_refused_and_the_message_says_what_to_do():
+    for held in (AdaptivePriors(), AdaptivePriors(store=MemoryStore())):
+        with pytest.raises(MisuseError, match="open the same store in the other process"):
+            pickle.dumps(held)
+        with pytest.raises(MisuseError, match="open the same store"):
+            pickle.dumps([LoopedLLM(MockLLMProvider(responses=["x"]), priors=held)])
+
+
+def test_a_copied_loop_goes_on_learning_with_the_same_priors():
+    priors = AdaptivePriors()
+    loop = LoopedLLM(MockLLMProvider(responses=["x"]), priors=priors)
+    for copied in (copy.copy(loop), copy.deepcopy(loop)):
+        copied.refine("the task", lambda output: 0.9)
+    assert copy.copy(priors) is priors
+    assert priors.report("default", "mock").total_calls == 2
+
+
+def test_a_decision_before_the_first_call_is_refused():
+    with pytest.raises(MisuseError, match="scores is empty"):
+        AdaptivePriors().policy("t", "m").decide([])

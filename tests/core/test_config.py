@@ -1,5 +1,6 @@
 """Wrong settings are refused when they are built, naming the field."""
 
+from functools import partial
 from typing import Any, get_args
 
 import pytest
@@ -109,3 +110,20 @@ def test_a_callable_with_a_name_that_means_something_else_is_told_apart_from_it(
 @pytest.mark.parametrize("told", [Usage(7, None), Usage(None, 2), Usage()])
 def test_what_a_call_cost_is_unknown_where_tokens_of_one_side_are(told: Usage) -> None:
     assert Prices(prompt_per_million=1.0, completion_per_million=2.0).priced(told) == told
+
+
+async def ask_somebody(_request: Any) -> str:
+    return "again"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"feedback": ask_somebody}, "ask_somebody"),
+        ({"feedback_ways": {"mine": ask_somebody}}, "ask_somebody"),
+        ({"feedback": partial(ask_somebody)}, "partial"),
+    ],
+)
+def test_an_async_way_of_asking_is_refused_by_name(settings: Any, name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name} is async"):
+        LoopConfig(**settings)

@@ -135,6 +135,21 @@ def test_a_class_in_place_of_a_condition_is_refused_when_it_is_added() -> None:
         Condition.of(Patience)  # type: ignore[arg-type]  # the point of the test
 
 
+def test_an_async_condition_is_refused_when_it_is_added() -> None:
+    class Late:
+        async def should_exit(self, *_scores: Any) -> None:
+            return None
+
+    async def late(_view: RunView) -> bool:
+        return False
+
+    loop = LoopedLLM(MockLLMProvider(responses=["a draft"]))
+    conditions: list[Any] = [Late(), late]
+    for condition in conditions:
+        with pytest.raises(MisuseError, match=r"exit condition (?i:late) is async"):
+            loop.add_exit_condition(condition)
+
+
 @pytest.mark.parametrize("rounds", [0, -1])
 def test_a_stall_of_no_rounds_is_refused_when_it_is_asked_for(rounds: int) -> None:
     with pytest.raises(MisuseError, match="at least 1 round, got"):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loopllm.errors import MisuseError
 from loopllm.feedback import WAYS, FeedbackRequest, TextFormat, list_deficiencies
 from loopllm.results import EvaluationResult, IterationRecord
 
@@ -95,3 +96,11 @@ def test_the_callers_messages_are_not_touched() -> None:
     ask("deficiencies", task)
     ask("last", task)
     assert task == [{"role": "user", "content": "the task"}]
+
+
+@pytest.mark.parametrize("task", [{"question": "Why?"}, b"Why?", ["Why?"], 5])
+def test_a_task_without_room_for_feedback_is_refused_and_never_sent_in_pieces(task: Any) -> None:
+    for way in ("last", "best", "deficiencies"):
+        with pytest.raises(MisuseError, match=f"a {type(task).__name__} has no room for feedback"):
+            ask(way, task)
+    assert ask("fresh", task) is task

@@ -15,6 +15,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from openai import LengthFinishReasonError
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessage
@@ -94,6 +95,10 @@ class ScriptedModel(BaseChatModel):
 
     def bind_tools(self, tools: Any, *, tool_choice: Any = None, **kwargs: Any) -> Any:
         return self.bind(tools=list(tools), tool_choice=tool_choice, **kwargs)
+
+    # Fallbacks read a method's hints, and those of the base's own cannot be read.
+    def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[Any, Any]:
+        return super().with_structured_output(schema, **kwargs)
 
 
 def _pieces(message: AIMessage) -> Iterator[ChatGenerationChunk]:

@@ -185,3 +185,28 @@ def test_what_is_learned_is_kept_under_the_name_given(scripted: Any, says_yes: A
 def test_what_it_needs_is_said_when_it_is_built(wrong: Any) -> None:
     with pytest.raises(MisuseError, match="needs an evaluator"):
         CheckpointedLoopMiddleware(**wrong)
+
+
+@HOW
+async def test_the_time_that_the_model_takes_counts(scripted: Any, says_yes: Any, how: Any) -> None:
+    model = scripted("no", delay=0.05)
+    config = LoopConfig(max_iterations=40, convergence_delta=0.0, timeout_ms=200)
+    agent = create_agent(model, middleware=[CheckpointedLoopMiddleware(says_yes, config)])
+    answer = (await run(agent, how))["messages"][-1]
+    assert answer.response_metadata["loopllm"]["exit_reason"] == "timeout_ms"
+    assert len(model.seen) < 10
+
+
+@HOW
+async def test_the_seconds_of_a_call_are_learned_and_stand_on_no_message(
+    scripted: Any, says_yes: Any, how: Any
+) -> None:
+    priors, call = (
+        AdaptivePriors(),
+        AIMessage("", tool_calls=[{"name": "lookup", "args": {"name": "Al"}, "id": "1"}]),
+    )
+    middleware = CheckpointedLoopMiddleware(says_yes, priors=priors, task_type="ages", model_id="small")
+    agent = create_agent(scripted(call, "no", "yes", delay=0.01), tools=[lookup], middleware=[middleware])
+    state = await run(agent, how)
+    assert priors.report("ages", "small").call_costs["first"].seconds is not None
+    assert all("loopllm_seconds" not in message.response_metadata for message in state["messages"])

@@ -100,6 +100,20 @@ def test_a_dict_takes_feedback_under_its_key_and_starts_with_none() -> None:
     assert task == {"topic": "primes"}
 
 
+def test_feedback_that_a_chain_passes_on_in_its_output_is_not_said_again() -> None:
+    """`RunnablePassthrough.assign(answer=...)` returns its input, too."""
+    form = InputFormat("notes")
+    first = form.compose({"topic": "primes"}, Draft({"topic": "primes", "notes": "", "answer": "4"}), "Even.")
+    second = form.compose({"topic": "primes"}, Draft({**first, "answer": "6"}), "Even again.")
+    assert second["notes"] == "Your previous answer:\n{'topic': 'primes', 'answer': '6'}\n\nEven again."
+
+
+def test_what_a_chain_itself_says_under_the_key_of_the_feedback_is_a_part_of_its_answer() -> None:
+    for said in ("odd ones", ["odd ones"]):
+        told = InputFormat("notes").compose({"topic": "primes"}, Draft({"notes": said}), "Name one.")
+        assert "odd ones" in told["notes"]
+
+
 def test_a_dict_of_messages_takes_feedback_as_messages() -> None:
     told = InputFormat().compose({"messages": ASKED, "k": 1}, draft_of(AIMessage("4")), "4 is even.")
     assert [message.type for message in told["messages"]] == ["system", "human", "ai", "human"]

@@ -19,7 +19,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
 
-from loopllm import AdaptivePriors, MisuseError
+from loopllm import AdaptivePriors, MisuseError, StoreError
 from loopllm.testing import InProcessPriorStoreContract
 from loopllm_lc import CheckpointedLoopMiddleware, GraphPriorStore, LoopedRunnable, loop_graph, priors_in
 
@@ -62,12 +62,56 @@ def test_more_shards_than_a_page_are_all_read() -> None:
     assert list(GraphPriorStore(shared).keys()) == ["a"]
 
 
+def test_what_is_written_while_many_shards_are_read_is_not_counted_twice() -> None:
+    """LangGraph's databases find what was written last first, so that all else moves."""
+
+    class Busy(SqliteStore):
+        is_busy = False
+
+        def search(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().search(*args, **kwargs)
+            if self.is_busy:
+                self.is_busy = False
+                GraphPriorStore(self).merge({"b": {"runs": 1.0}})
+            return found
+
+    with SqliteStore.from_conn_string(":memory:") as database:
+        shared = Busy(database.conn)
+        shared.setup()
+        for _ in range(110):
+            GraphPriorStore(shared).merge({"a": {"runs": 1.0}})
+        shared.conn.execute("UPDATE store SET updated_at = datetime('now', '-1 hour')")
+        shared.is_busy = True
+        assert GraphPriorStore(shared).load("a") == {"runs": 110.0}
+
+
 def test_a_named_shard_goes_on_where_it_was() -> None:
     shared = InMemoryStore()
     for _ in range(3):
         GraphPriorStore(shared, shard="worker-1").merge({"a": {"runs": 1.0}})
     assert GraphPriorStore(shared).load("a") == {"runs": 3.0}
     assert len(shared.search(("loopllm", "priors"))) == 1
+
+
+async def test_a_named_shard_can_be_made_where_the_store_can_only_be_awaited() -> None:
+    """A server makes its priors when it starts, inside its event loop."""
+    async with AsyncSqliteStore.from_conn_string(":memory:") as shared:
+        await shared.setup()
+        for _ in range(2):
+            store = GraphPriorStore(shared, shard="worker-1")
+            await asyncio.to_thread(store.merge, {"a": {"runs": 1.0}})
+        assert await asyncio.to_thread(store.load, "a") == {"runs": 2.0}
+
+
+def test_a_named_shard_that_cannot_be_read_is_not_written_over() -> None:
+    class Unreadable(InMemoryStore):
+        def get(self, *args: Any, **kwargs: Any) -> Any:
+            raise ConnectionError("away")
+
+    shared = Unreadable()
+    with pytest.raises(StoreError, match="could not be read: away"):
+        GraphPriorStore(shared, shard="worker-1").merge({"a": {"runs": 1.0}})
+    assert shared.search(("loopllm", "priors")) == []
 
 
 def test_two_workers_learn_from_each_other(scripted: Any, says_yes: Any) -> None:

@@ -13,7 +13,7 @@ from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser, StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from openai import LengthFinishReasonError
 from pydantic import BaseModel, ValidationError
 
@@ -573,3 +573,32 @@ def test_two_drafts_never_share_a_message_id(scripted: Any) -> None:
     messages: Any = [record.output.message for record in result.iterations]
     ids = [message.id for message in messages]
     assert len({*ids, "question"}) == len(ids) + 1
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+async def test_an_answer_that_a_parser_out_of_sight_cannot_read_is_a_deficiency(
+    scripted: Any, how: str
+) -> None:
+    model = scripted("junk", '{"n": 4}')
+    answer = ChatPromptTemplate.from_template("{q} {feedback}") | model | JsonOutputParser()
+    looped: Any = LoopedRunnable(
+        bound=RunnablePassthrough.assign(answer=answer), evaluator=lambda said: 1.0, feedback_key="feedback"
+    )
+    given = {"q": "How many?"}
+    said = looped.invoke(given) if how == "invoke" else await looped.ainvoke(given)
+    assert said["answer"] == {"n": 4}
+    assert "junk" in model.seen[1][0].text
+    assert "could not be read" in model.seen[1][0].text
+
+
+def test_when_no_answer_can_be_read_by_a_parser_out_of_sight_its_error_says_how_many(scripted: Any) -> None:
+    answer = ChatPromptTemplate.from_template("{q} {feedback}") | scripted("junk") | JsonOutputParser()
+    looped: Any = LoopedRunnable(
+        bound=RunnablePassthrough.assign(answer=answer),
+        evaluator=lambda said: 1.0,
+        config=LoopConfig(max_iterations=2),
+        feedback_key="feedback",
+    )
+    with pytest.raises(OutputParserException) as caught:
+        looped.invoke({"q": "How many?"})
+    assert "none of 2 drafts" in caught.value.__notes__[0]

@@ -118,3 +118,27 @@ def test_an_error_about_something_else_is_none_of_it() -> None:
     assert misshapen_reply(error_of("{}", Other), Person) is None
     assert misshapen_reply(error_of("{}"), None) is None
     assert misshapen_reply(ValueError("boom"), Person) is None
+
+
+def called(**person: Any) -> AIMessage:
+    usage: Any = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    call = {"name": "Person", "args": person, "id": "1"}
+    return AIMessage("", tool_calls=[call], usage_metadata=usage)
+
+
+@HOW
+async def test_fallbacks_of_a_model_give_a_structure_too(scripted: Any, how: Any) -> None:
+    """Where the parser is out of sight being readable is enough as well."""
+    model = scripted(RuntimeError("away")).with_fallbacks([scripted("Al", called(name="Al", age=9))])
+    looped = LoopedRunnable(bound=model, evaluator=lambda text: 0.0)
+    assert await call(looped.with_structured_output(Person), how) == Person(name="Al", age=9)
+
+
+@HOW
+async def test_the_raw_message_under_fallbacks_carries_what_all_drafts_cost(scripted: Any, how: Any) -> None:
+    model = scripted(RuntimeError("away")).with_fallbacks([scripted("Al", called(name="Al", age=9))])
+    looped = LoopedRunnable(bound=model, evaluator=lambda text: 0.0)
+    answer = await call(looped.with_structured_output(Person, include_raw=True), how)
+    assert answer["parsed"] == Person(name="Al", age=9)
+    assert answer["raw"].usage_metadata["total_tokens"] == 15 + 15
+    assert answer["raw"].response_metadata["loopllm"]["trajectory"] == [0.0, 1.0]

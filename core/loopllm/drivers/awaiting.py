@@ -8,9 +8,8 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from loopllm.drivers.faults import failure
+from loopllm.drivers.faults import failure, keep_drafts
 from loopllm.drivers.world import Learner, World, tell
-from loopllm.errors import StoreError
 from loopllm.refinement import Refinement
 from loopllm.results import OutputT, PromptT
 from loopllm.steps import (
@@ -39,26 +38,30 @@ async def adrive(
         Each step twice, first with None when it is about to be performed, then with its outcome; the `Finish` once.
     """
     began, cancellation = time.perf_counter() - run.elapsed_s, world.cancellation
-    while True:
-        if cancellation is not None and cancellation.is_set():
-            run.cancel()
-        step = run.next_step()
-        yield step, None
-        if isinstance(step, Finish):
-            return
-        outcome: Outcome[OutputT]
-        match step:
-            case CallModel():
-                outcome = await _call(step, world)
-            case Evaluate():
-                outcome = await _evaluate(step, world)
-            case Remember():
-                outcome = await _remember(step, run, world)
-            case Pause():
-                await asyncio.sleep(step.seconds)
-                outcome = Paused()
-        run.receive(outcome, time.perf_counter() - began)
-        yield step, outcome
+    try:
+        while True:
+            if cancellation is not None and cancellation.is_set():
+                run.cancel()
+            step = run.next_step()
+            yield step, None
+            if isinstance(step, Finish):
+                return
+            outcome: Outcome[OutputT]
+            match step:
+                case CallModel():
+                    outcome = await _call(step, world)
+                case Evaluate():
+                    outcome = await _evaluate(step, world)
+                case Remember():
+                    outcome = await _remember(step, run, world)
+                case Pause():
+                    await asyncio.sleep(step.seconds)
+                    outcome = Paused()
+            run.receive(outcome, time.perf_counter() - began)
+            yield step, outcome
+    except Exception as error:
+        keep_drafts(error, run)
+        raise
 
 
 async def _call(
@@ -89,12 +92,8 @@ async def _evaluate(
 async def _remember(
     step: Remember, run: Refinement[PromptT, OutputT], world: World[PromptT, OutputT]
 ) -> Remembered:
-    try:
-        if world.learner is not None:
-            await _tell(world.learner, step, run, blocks=world.learner_blocks)
-    except StoreError as error:  # a full disk must not cost paid drafts
-        error.result = run.cut_short(error)
-        raise
+    if world.learner is not None:
+        await _tell(world.learner, step, run, blocks=world.learner_blocks)
     return Remembered()
 
 

@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterator
 
 from loopllm.deadline import call_within
-from loopllm.drivers.faults import failure
+from loopllm.drivers.faults import failure, keep_drafts
 from loopllm.drivers.world import World, tell
-from loopllm.errors import StoreError
 from loopllm.evaluators.adapt import AwaitNeededError
 from loopllm.refinement import Refinement
 from loopllm.results import OutputT, PromptT
@@ -38,26 +37,30 @@ def drive(
         Each step twice, first with None when it is about to be performed, then with its outcome; the `Finish` once.
     """
     began, cancellation = time.perf_counter() - run.elapsed_s, world.cancellation
-    while True:
-        if cancellation is not None and cancellation.is_set():
-            run.cancel()
-        step = run.next_step()
-        yield step, None
-        if isinstance(step, Finish):
-            return
-        outcome: Outcome[OutputT]
-        match step:
-            case CallModel():
-                outcome = _call(step, world)
-            case Evaluate():
-                outcome = _evaluate(step, world)
-            case Remember():
-                outcome = _remember(step, run, world)
-            case Pause():
-                time.sleep(step.seconds)
-                outcome = Paused()
-        run.receive(outcome, time.perf_counter() - began)
-        yield step, outcome
+    try:
+        while True:
+            if cancellation is not None and cancellation.is_set():
+                run.cancel()
+            step = run.next_step()
+            yield step, None
+            if isinstance(step, Finish):
+                return
+            outcome: Outcome[OutputT]
+            match step:
+                case CallModel():
+                    outcome = _call(step, world)
+                case Evaluate():
+                    outcome = _evaluate(step, world)
+                case Remember():
+                    outcome = _remember(step, world)
+                case Pause():
+                    time.sleep(step.seconds)
+                    outcome = Paused()
+            run.receive(outcome, time.perf_counter() - began)
+            yield step, outcome
+    except Exception as error:
+        keep_drafts(error, run)
+        raise
 
 
 def _call(step: CallModel[PromptT], world: World[PromptT, OutputT]) -> ModelReplied[OutputT] | CallFailed:
@@ -85,13 +88,7 @@ def _evaluate(
     return Evaluated(result, time.perf_counter() - began)
 
 
-def _remember(
-    step: Remember, run: Refinement[PromptT, OutputT], world: World[PromptT, OutputT]
-) -> Remembered:
-    try:
-        if world.learner is not None:
-            tell(world.learner, step)
-    except StoreError as error:  # a full disk must not cost paid drafts
-        error.result = run.cut_short(error)
-        raise
+def _remember(step: Remember, world: World[PromptT, OutputT]) -> Remembered:
+    if world.learner is not None:
+        tell(world.learner, step)
     return Remembered()

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from loopllm.drivers.world import World
 from loopllm.errors import CallTimeoutError, EvaluatorError, MissingExtraError, MisuseError, ProviderError
+from loopllm.refinement import Refinement
+from loopllm.results import RefinementResult
 from loopllm.steps import CallFailed, EvaluationFailed
 
 FailureT = TypeVar("FailureT", CallFailed, EvaluationFailed)
@@ -30,7 +32,7 @@ _TRANSIENT_NAMES = frozenset(
 )
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
-
+_NOTE = "The drafts of the run that this ended are in the `result` of this error."
 _CLOSE_TO_DEADLINE = 0.95  # a server or a timer may give up a moment before our own clock says so
 
 
@@ -60,8 +62,25 @@ def failure(
 
 def must_pass(error: Exception) -> bool:
     """Return True for exceptions that are not failures: a framework's control flow, and the caller's own mistakes."""
-    if isinstance(error, MisuseError | MissingExtraError):
-        return True
+    return isinstance(error, MisuseError | MissingExtraError) or _is_control_flow(error)
+
+
+def keep_drafts(error: Exception, run: Refinement[Any, Any]) -> None:
+    """Let an error that ends a run carry what was paid for as its `result`, and say so where it is shown.
+
+    It may be of any kind: the caller's own feedback builder or exit condition raised it.
+    """
+    held = vars(error).get("result")  # that of another library's error may be something of its own
+    if _is_control_flow(error) or not (held is None or isinstance(held, RefinementResult)):
+        return
+    result = run.cut_short(error)
+    if result is not None:
+        vars(error)["result"] = result
+        if _NOTE not in getattr(error, "__notes__", ()):
+            error.add_note(_NOTE)
+
+
+def _is_control_flow(error: Exception) -> bool:
     return any(base.__name__ in _CONTROL_FLOW for base in type(error).__mro__)
 
 

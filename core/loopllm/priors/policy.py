@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 
+from loopllm.errors import MisuseError
 from loopllm.priors.call_cost import CallCosts
 from loopllm.priors.cost_sums import CostRow
 from loopllm.priors.evidence import Evidence
@@ -220,8 +221,13 @@ class Policy:
         Args:
             scores: Scores in [0, 1] of all calls so far, at least one.
             actions: How calls 2, 3, ... were asked for; kept for policies that weigh it.
+
+        Raises:
+            MisuseError: There are no scores.
         """
         del actions
+        if len(scores) == 0:
+            raise MisuseError("scores is empty: the first call is always made, decide after it")
         state = state_of(scores)
         planned, advised = self._planned(state)
         if not self.acts:

@@ -142,7 +142,8 @@ def refused(
 
 def reported(reply: Mapping[str, Any]) -> ProviderError | None:
     """Find the failure inside a reply of status 200: OpenRouter and Ollama send them, also mid-stream."""
-    error = reply.get("error")
+    whole = reply if reply.get("object") == "error" else None  # so older vLLM tells it
+    error = reply.get("error") or whole
     if not error:
         return None
     status = _status(error.get("code")) if isinstance(error, Mapping) else None

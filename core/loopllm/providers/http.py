@@ -240,6 +240,9 @@ class HttpClient:
 
     def _refusal(self, response: httpx.Response, beginning: bytes) -> ProviderError:
         words = beginning.decode("utf-8", errors="replace") or response.reason_phrase
+        if response.has_redirect_location:  # not followed: a key must not go to a server it was not meant for
+            place, *_ = response.headers["location"].partition("?")
+            words = f"moved to {place}; set base_url to where the server's API is now"
         wait = retry_after_seconds(response.headers, datetime.now(UTC))
         return refused(response.status_code, words, retry_after=wait, secrets=self.secrets())
 

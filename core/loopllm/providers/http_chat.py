@@ -99,12 +99,18 @@ class HttpChatProvider(ABC):
 
     def __repr__(self) -> str:
         """Show what is asked where, without any secret."""
-        return f"{type(self).__name__}(model={self.model!r}, base_url={self._base_url!r})"
+        shown = self._base_url.partition("?")[0]
+        return f"{type(self).__name__}(model={self.model!r}, base_url={shown!r})"
 
     # -- the dialect -----------------------------------------------------------------------------------------
 
     @abstractmethod
     def _url(self) -> str: ...
+
+    def _under(self, path: str) -> str:
+        """Return the address of a path of the API; a query of the base URL, as Azure's api-version, goes behind it."""
+        address, mark, query = self.base_url.partition("?")
+        return f"{address.rstrip('/')}{path}{mark}{query}"
 
     @abstractmethod
     def _body(self, messages: list[dict[str, Any]], model: str, *, stream: bool) -> dict[str, Any]: ...

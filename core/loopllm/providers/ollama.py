@@ -64,7 +64,7 @@ class OllamaProvider(HttpChatProvider):
         )
 
     def _url(self) -> str:
-        return f"{self.base_url}/api/chat"
+        return self._under("/api/chat")
 
     def _body(self, messages: list[dict[str, Any]], model: str, *, stream: bool) -> dict[str, Any]:
         asked = [native_message(message) for message in messages]

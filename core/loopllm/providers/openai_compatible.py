@@ -23,7 +23,8 @@ class OpenAICompatibleProvider(HttpChatProvider):
     """A chat model behind `POST {base_url}/chat/completions`.
 
     Args:
-        base_url: Address up to and including `/v1`; the environment's `OPENAI_BASE_URL` when not given.
+        base_url: Address up to and including `/v1`; the environment's `OPENAI_BASE_URL` when not given. A query, as
+            Azure's `?api-version=...`, is sent with every request.
         api_key: Sent as a bearer token. The environment's `OPENAI_API_KEY` is used only when the address
             comes from the environment too, so that no key goes to a server it was not meant for.
         model: The model's name; None when every call names one.
@@ -72,7 +73,7 @@ class OpenAICompatibleProvider(HttpChatProvider):
         return SecretStr(key) if key else None
 
     def _url(self) -> str:
-        return f"{self.base_url}/chat/completions"
+        return self._under("/chat/completions")
 
     def _body(self, messages: list[dict[str, Any]], model: str, *, stream: bool) -> dict[str, Any]:
         streaming = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}

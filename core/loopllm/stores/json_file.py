@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Literal, Self, get_args
 
 from loopllm.errors import CorruptStoreError, MisuseError, StoreError
@@ -253,10 +254,24 @@ def _reopened(path: Path, durability: Durability, lock_timeout: float) -> JsonFi
 def _resolved(path: str | os.PathLike[str]) -> Path:
     """Resolve, so that a later chdir changes nothing and all names of one file share one lock."""
     try:
-        return Path(path).expanduser().resolve()
+        resolved = Path(path).expanduser().resolve()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         # A loop of links, the home of nobody, a null character, no path at all.
         raise MisuseError(f"path={path!r} cannot be the path of a store: {error}") from error
+    if _is_device(resolved):  # it would read as damaged, and to set it aside takes it from the whole machine
+        raise MisuseError(
+            f"path={path!r} is a device or a pipe and no file; priors that are not kept are AdaptivePriors()"
+        )
+    return resolved
+
+
+def _is_device(path: Path) -> bool:
+    """Say whether something is there that is neither a file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (S_ISREG(mode) or S_ISDIR(mode))
 
 
 def _names(paths: list[Path]) -> str:

@@ -1,5 +1,7 @@
 import asyncio
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -62,6 +64,17 @@ def test_threads_share_one_script_without_losing_a_response() -> None:
     for thread in threads:
         thread.join()
     assert sorted(map(int, seen)) == list(range(400))
+
+
+def test_a_child_forked_while_another_thread_is_served_goes_on_with_the_script() -> None:
+    provider = MockLLMProvider(responses=["a", "b"])
+    with provider._lock:  # as another thread would hold it at the fork
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            os._exit(0 if provider.complete("go on").content == "a" else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert provider.complete("go on").content == "a"
 
 
 async def test_streams_give_the_words_and_then_usage_and_finish_reason() -> None:

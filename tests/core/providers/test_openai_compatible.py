@@ -116,6 +116,38 @@ def test_a_failure_inside_a_stream_is_raised_with_its_status(server: Any) -> Non
     assert (caught.value.status, caught.value.transient) == (429, True)
 
 
+def test_a_failure_that_is_the_whole_reply_is_raised_also_in_a_stream(server: Any) -> None:
+    failure = b'{"object":"error","message":"too many tokens","type":"BadRequestError","code":400}'
+    server.pieces(b"data: " + failure + b"\n\ndata: [DONE]\n\n")
+    with provider_of(server) as provider, pytest.raises(ProviderError, match="400: too many tokens"):
+        list(provider.stream("hi"))
+    server.reply(json.loads(failure))
+    with provider_of(server) as provider, pytest.raises(ProviderError, match="400: too many tokens"):
+        provider.complete("hi")
+
+
+async def test_a_server_that_moved_is_not_followed_and_the_failure_says_where_it_is(server: Any) -> None:
+    server.answer = lambda handler: handler.send(b"", 307, location="https://new.example/v2?token=x")
+    for error in await both(provider_of(server)):
+        assert str(error) == (
+            "the model server answered 307: moved to https://new.example/v2; "
+            "set base_url to where the server's API is now"
+        )
+        assert not error.transient
+    assert len(server.requests) == 2
+
+
+async def test_the_query_of_an_address_is_sent_behind_the_path_and_not_shown(server: Any) -> None:
+    address = f"{server.url}/openai/deployments/d/?api-version=2024-06-01"
+    provider = OpenAICompatibleProvider(address, headers={"api-key": KEY}, model="gpt")
+    server.reply({"choices": [{"message": {"content": "Hi"}}]})
+    assert [reply.content for reply in await both(provider)] == ["Hi", "Hi"]
+    assert {path for path, *_ in server.requests} == {
+        "/openai/deployments/d/chat/completions?api-version=2024-06-01"
+    }
+    assert "api-version" not in repr(provider)
+
+
 async def test_leaving_a_stream_early_closes_its_connection(server: Any) -> None:
     def answer(handler: Any) -> None:
         handler.send_pieces(*EVENTS[:2])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loopllm.errors import CorruptStoreError, StoreError
+from loopllm.errors import CorruptStoreError, MisuseError, StoreError
 from loopllm.stores import JsonFileStore
 
 ONE = {"a": {"n": 1.0}}
@@ -159,6 +159,14 @@ def test_a_path_that_cannot_be_a_file_is_a_store_error_that_names_it(tmp_path: P
         for use in USES[:: 2 if path == tmp_path else -2]:
             with pytest.raises(StoreError, match=str(path)):
                 use(JsonFileStore(path))
+
+
+def test_a_device_or_a_pipe_is_refused_before_it_is_touched(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (os.devnull, tmp_path / "pipe"):
+        with pytest.raises(MisuseError, match="a device or a pipe and no file"):
+            JsonFileStore(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
 
 
 def _use_as_nobody(store: JsonFileStore, report: Connection) -> None:
