@@ -28,7 +28,14 @@ class AnswerAttempt:
 
 
 class AnswerFormat:
-    """How the engine extends questions and writes rounds down; a `PromptFormat`."""
+    """How the engine extends questions and writes rounds down; a `PromptFormat`.
+
+    Args:
+        streamed: Whether the query engine gives streams, so that whoever reads one is never given something else.
+    """
+
+    def __init__(self, *, streamed: bool = False) -> None:
+        self._streamed = streamed
 
     def compose(self, task: AnswerAttempt, draft: Answer | None, feedback: str | None) -> AnswerAttempt:
         """Return the next attempt at the same question."""
@@ -40,7 +47,7 @@ class AnswerFormat:
 
     def empty(self) -> Answer:
         """Return the answer of a run whose time ended before there was one."""
-        return Answer("", Response(""))
+        return Answer("", Response(""), self._streamed)
 
     def dump_prompt(self, prompt: AnswerAttempt) -> Any:
         """Return the attempt as JSON-able data."""

@@ -127,8 +127,9 @@ class Answering:
         return Completion(self._kept(opening), usage=opening.usage, latency_ms=opening.latency_ms)
 
     def _kept(self, answer: Answer) -> Answer:
-        if self._keeps_nodes and not self._retrieves_first and answer.source_nodes:
-            self._nodes = answer.source_nodes
+        if self._keeps_nodes and not self._retrieves_first:
+            self._nodes = answer.source_nodes or None
+            self._retrieves_first = self._nodes is None  # or the next query would search for the feedback
         return answer
 
 
@@ -156,6 +157,15 @@ def cites(engine: Any) -> bool:
         if engine is None:
             return False
     return True
+
+
+def streams(engine: Any) -> bool:
+    """Say whether an engine, or one inside it, writes its answers as streams, as far as it tells before it is asked."""
+    while engine is not None:
+        if getattr(getattr(engine, "_response_synthesizer", None), "_streaming", False):
+            return True
+        engine = getattr(engine, "_query_engine", None)
+    return False
 
 
 def _cut(text: str) -> str:

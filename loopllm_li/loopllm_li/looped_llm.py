@@ -18,6 +18,7 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
 )
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate
 
@@ -73,6 +74,7 @@ class LoopedLlamaLLM(LLM):
     _config: LoopConfig = PrivateAttr()
     _priors: AdaptivePriors | None = PrivateAttr()
     _observers: Sequence[Observer] = PrivateAttr()
+    _lent: CallbackManager | None = PrivateAttr(default=None)
 
     def __init__(
         self,
@@ -264,9 +266,13 @@ class LoopedLlamaLLM(LLM):
         )
 
     def _lend_callbacks(self) -> None:
-        """Let the inner LLM report to the handlers set on this one, which `Settings` and synthesizers set."""
-        if self.callback_manager.handlers and not self.llm.callback_manager.handlers:
-            self.llm.callback_manager = self.callback_manager
+        """Let the inner LLM report to the handlers set on this one, which `Settings` and synthesizers set.
+
+        Handlers of its own it keeps; a manager that was lent makes room for the next one.
+        """
+        own, inner = self.callback_manager, self.llm.callback_manager
+        if inner is self._lent or (own.handlers and not inner.handlers):
+            self.llm.callback_manager = self._lent = own
 
 
 _SHARED_FIELDS = (

@@ -22,7 +22,7 @@ from loopllm.results import RefinementResult
 from loopllm.telemetry.base import Observer
 from loopllm_li.answer_judge import AnswerJudge, JudgedPart
 from loopllm_li.answer_rounds import AnswerAttempt, AnswerFormat
-from loopllm_li.answering import DEFAULT_REVISION_PROMPT, Answering
+from loopllm_li.answering import DEFAULT_REVISION_PROMPT, Answering, streams
 from loopllm_li.answers import Answer, aanswer_of, answer_of, shown
 from loopllm_li.background_loop import run_blocking
 from loopllm_li.bundles import plain
@@ -236,7 +236,7 @@ class LoopedQueryEngine(DeepPrompts, BaseQueryEngine):
             self._config,
             priors=self._priors,
             observers=(InstrumentationObserver(), *self._observers),
-            format=AnswerFormat(),
+            format=AnswerFormat(streamed=streams(self._query_engine)),
         )
 
     def _shown(self, result: _Result, *, awaited: bool) -> RESPONSE_TYPE:

@@ -6,20 +6,24 @@ from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import CompletionResponse
+from llama_index.core.base.response.schema import Response
 from llama_index.core.indices.query.query_transform.base import IdentityQueryTransform
+from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
+from llama_index.core.schema import QueryBundle
 from tests.loopllm_li.conftest import (
     AwaitableShelf,
     ScriptedChat,
     ScriptedCompletions,
     ScriptedEngine,
     ShelfRetriever,
+    bm25_over,
     looped_engine,
     story_of,
 )
 
-from loopllm import LoopConfig, ProviderError
+from loopllm import EvaluationResult, LoopConfig, ProviderError
 from loopllm_li import LoopedQueryTransform, LoopedTransformQueryEngine
 
 QUERY = "why do tides rise"
@@ -98,6 +102,41 @@ def test_an_ordinary_engine_is_queried_and_retrieves_once() -> None:
     retriever = ShelfRetriever({QUERY: TEXTS})
     llm = ScriptedCompletions(replies=["0.1 a", "0.9 b"])
     looped_engine(RetrieverQueryEngine(retriever, get_response_synthesizer(llm=llm))).query(QUERY)
+    assert [bundle.query_str for bundle in retriever.asked] == [QUERY]
+
+
+def fetching(retriever: Any) -> RetrieverQueryEngine:
+    """An engine that leaves out what has nothing to do with the query."""
+    synthesizer = get_response_synthesizer(llm=ScriptedCompletions(replies=["0.9 made up"]))
+    return RetrieverQueryEngine(retriever, synthesizer, [SimilarityPostprocessor(similarity_cutoff=0.01)])
+
+
+def unanswered(text: str) -> EvaluationResult:
+    return EvaluationResult(0.2 if text == "Empty Response" else 0.9, deficiencies=["say more of the sun"])
+
+
+def test_where_nothing_is_found_nothing_is_searched_for_by_the_words_of_the_feedback() -> None:
+    engine = fetching(bm25_over(TEXTS))
+    response = looped_engine(engine, evaluator=unanswered).query("zebra quagga")
+    assert (str(response), response.source_nodes) == (str(engine.query("zebra quagga")), [])
+
+
+async def test_awaited_nothing_is_searched_for_by_the_words_of_the_feedback_either() -> None:
+    retriever = AwaitableShelf({QUERY: []}, otherwise=TEXTS)
+    response = await looped_engine(fetching(retriever), evaluator=unanswered).aquery(QUERY)
+    assert (str(response), response.source_nodes) == ("Empty Response", [])
+    assert {bundle.query_str for bundle in retriever.asked} == {QUERY}
+
+
+def test_an_engine_that_does_not_tell_its_sources_is_given_those_of_the_callers_query() -> None:
+    class Silent(RetrieverQueryEngine):
+        def _query(self, query_bundle: QueryBundle) -> Any:
+            return Response("0.1 bad")
+
+    retriever = ShelfRetriever({QUERY: TEXTS})
+    silent = Silent(retriever, get_response_synthesizer(llm=ScriptedCompletions(replies=["0.9 good"])))
+    response = looped_engine(silent).query(QUERY)
+    assert [node.node_id for node in response.source_nodes] == TEXTS
     assert [bundle.query_str for bundle in retriever.asked] == [QUERY]
 
 

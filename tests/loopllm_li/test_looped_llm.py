@@ -116,6 +116,24 @@ def test_llm_events_come_once_a_round_also_when_settings_hang_a_manager_on_the_o
     assert len(counter.llm_token_counts) == 2
 
 
+def test_handlers_that_settings_replace_are_followed_by_the_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = TokenCountingHandler(tokenizer=str.split), TokenCountingHandler(tokenizer=str.split)
+    monkeypatch.setattr(Settings, "_callback_manager", None)
+    Settings.llm = looped(Decorated(replies=["yes"]))
+    for counter in (first, second):
+        Settings.callback_manager = CallbackManager([counter])
+        Settings.llm.chat(ASKED)
+    assert [len(counter.llm_token_counts) for counter in (first, second)] == [1, 1]
+
+
+def test_the_inner_llm_keeps_handlers_of_its_own() -> None:
+    own, other = TokenCountingHandler(tokenizer=str.split), TokenCountingHandler(tokenizer=str.split)
+    llm = looped(Decorated(replies=["yes"], callback_manager=CallbackManager([own])))
+    llm.callback_manager = CallbackManager([other])
+    llm.chat(ASKED)
+    assert [len(counter.llm_token_counts) for counter in (own, other)] == [1, 0]
+
+
 def test_the_metadata_is_the_inner_llms_without_a_claim_to_call_functions() -> None:
     """Trap 10."""
     inner = openai_like(is_chat_model=True, is_function_calling_model=True, context_window=777)

@@ -17,6 +17,7 @@ from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.callbacks.schema import CBEventType
 from llama_index.core.chat_engine import CondenseQuestionChatEngine
 from llama_index.core.evaluation import AnswerRelevancyEvaluator, FaithfulnessEvaluator
+from llama_index.core.indices.query.query_transform.base import IdentityQueryTransform
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine, RouterQueryEngine, SubQuestionQueryEngine
 from llama_index.core.question_gen.types import SubQuestion
@@ -39,6 +40,7 @@ from loopllm import AdaptivePriors, EvaluationResult, LoopConfig, MisuseError, P
 from loopllm_li import LoopedQueryEngine, LoopedTransformQueryEngine
 
 QUERY = "why do tides rise"
+SHORT = LoopConfig(timeout_ms=100)
 
 
 def judge(text: str, context: Any = None) -> EvaluationResult:
@@ -192,6 +194,31 @@ async def test_a_caller_that_awaits_gets_an_async_stream_of_a_blocking_one() -> 
 def test_streams_can_be_asked_for_and_refused() -> None:
     assert isinstance(looped(ScriptedEngine(["0.9 good"]), streaming=True).query(QUERY), StreamingResponse)
     assert isinstance(looped(ScriptedEngine([stream_of("0.9 good")]), streaming=False).query(QUERY), Response)
+
+
+def hanging(release: threading.Event) -> LoopedQueryEngine:
+    """An engine that gives streams, and finds no source in time."""
+
+    class Hanging(ShelfRetriever):
+        def _retrieve(self, query_bundle: QueryBundle) -> Any:
+            release.wait(60)
+            return super()._retrieve(query_bundle)
+
+        async def _aretrieve(self, query_bundle: QueryBundle) -> Any:
+            await asyncio.Event().wait()
+
+    synthesizer = get_response_synthesizer(llm=ScriptedChat(replies=["late"]), streaming=True)
+    engine = RetrieverQueryEngine(Hanging({}), synthesizer)
+    return looped(LoopedTransformQueryEngine(engine, IdentityQueryTransform()), config=SHORT)
+
+
+async def test_a_stream_is_handed_out_also_when_the_time_is_over_before_the_first_answer() -> None:
+    release = threading.Event()
+    response, awaited = hanging(release).query(QUERY), await hanging(release).aquery(QUERY)
+    release.set()
+    assert isinstance(response, StreamingResponse)
+    assert isinstance(awaited, AsyncStreamingResponse)
+    assert (list(response.response_gen), story_of(response)["exit_reason"]) == ([], "timeout_ms")
 
 
 # -- awaited ----------------------------------------------------------------------------------------------------
