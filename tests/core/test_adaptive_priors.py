@@ -414,7 +414,7 @@ def test_a_child_forked_while_another_thread_learns_learns_and_is_steered(kept):
 
     assert at_a_fork(priors._lock, use) == 4
     if store is not None:
-        assert at_a_fork(store._lock, use) == 4
+        assert at_a_fork(store._alone(), use) == 4
     assert priors.report("t", "m").total_calls == 3
 
 

@@ -447,17 +447,22 @@ async def test_an_embedding_model_without_async_methods_does_not_block_the_event
     assert (await similar.aevaluate("x", query)).score == 1.0
 
 
+def scores_in_a_thread(evaluator: Any) -> list[float]:
+    """The score, or nothing when it waits for ever."""
+    scores: list[float] = []
+    thread = threading.Thread(target=lambda: scores.append(judged(evaluator).score), daemon=True)
+    thread.start()
+    thread.join(5)
+    return scores
+
+
 @pytest.mark.parametrize("inner", [Given(score=0.5), CorrectnessEvaluator(llm=saying("3\nhalf"))])
 def test_a_coroutine_that_blocks_on_another_one_does_not_wait_for_itself(inner: Any) -> None:
     class Asking(Given):
         async def aevaluate(self, *args: Any, **kwargs: Any) -> Any:
             return LlamaResult(score=judged(inner).score)
 
-    scores: list[float] = []
-    thread = threading.Thread(target=lambda: scores.append(judged(Asking()).score), daemon=True)
-    thread.start()
-    thread.join(5)
-    assert scores == [0.5]
+    assert scores_in_a_thread(Asking()) == [0.5]
 
 
 def test_nor_does_it_where_the_other_one_goes_on_in_a_thread() -> None:
@@ -469,11 +474,7 @@ def test_nor_does_it_where_the_other_one_goes_on_in_a_thread() -> None:
         async def aevaluate(self, *args: Any, **kwargs: Any) -> Any:
             return LlamaResult(score=judged(InAThread()).score)
 
-    scores: list[float] = []
-    thread = threading.Thread(target=lambda: scores.append(judged(Asking()).score), daemon=True)
-    thread.start()
-    thread.join(5)
-    assert scores == [0.5]
+    assert scores_in_a_thread(Asking()) == [0.5]
 
 
 def test_an_interrupted_wait_cancels_what_it_waited_for() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections import deque
@@ -11,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from loopllm.errors import CallTimeoutError, MisuseError
+from loopllm.forking import ForkSafeLock
 from loopllm.providers.base import Completion, CompletionChunk
 from loopllm.results import UNKNOWN_USAGE, Usage
 
@@ -57,7 +57,7 @@ class MockLLMProvider:
         self._replies = [_prepared(response, model_id, latency_s, usage) for response in responses]
         self._calls: deque[Any] = deque(maxlen=REMEMBERED_CALLS)
         self._count = 0
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._alone = ForkSafeLock()
 
     def __repr__(self) -> str:
         """Show what is scripted and how far it got."""
@@ -84,12 +84,6 @@ class MockLLMProvider:
             self._count = number + 1
             self._calls.append(prompt)
         return self._replies[number % len(self._replies)]
-
-    def _alone(self) -> threading.Lock:
-        """What keeps other threads out; in a forked child a new one, since a thread left behind may hold it."""
-        if self._process != os.getpid():
-            self._lock, self._process = threading.Lock(), os.getpid()
-        return self._lock
 
     def complete(
         self, prompt: object, model: str | None = None, *, timeout: float | None = None

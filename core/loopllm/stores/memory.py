@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Mapping
 from typing import Any
 
+from loopllm.forking import ForkSafeLock
 from loopllm.stores.base import Counters
 from loopllm.stores.deltas import add, checked
 
@@ -25,7 +24,7 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._alone = ForkSafeLock()
         self._counters: dict[str, dict[str, float]] = {}
         self._merges = 0
 
@@ -60,12 +59,6 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"MemoryStore({len(self._counters)} keys)"
 
-    def _alone(self) -> threading.Lock:
-        """What keeps other threads out; in a forked child a new one, since a thread left behind may hold it."""
-        if self._process != os.getpid():
-            self._lock, self._process = threading.Lock(), os.getpid()
-        return self._lock
-
     def __getstate__(self) -> dict[str, Any]:
         with self._alone():
             return {
@@ -74,6 +67,6 @@ class MemoryStore:
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._alone = ForkSafeLock()
         self._counters = state["counters"]
         self._merges = state["merges"]

@@ -68,7 +68,7 @@ def test_threads_share_one_script_without_losing_a_response() -> None:
 
 def test_a_child_forked_while_another_thread_is_served_goes_on_with_the_script() -> None:
     provider = MockLLMProvider(responses=["a", "b"])
-    with provider._lock:  # as another thread would hold it at the fork
+    with provider._alone():  # as another thread would hold it at the fork
         child = os.fork()
         if child == 0:
             signal.alarm(20)

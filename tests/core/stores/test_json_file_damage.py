@@ -3,7 +3,8 @@ import json
 import multiprocessing
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -194,21 +195,28 @@ def test_a_file_of_another_user_is_a_store_error_that_says_what_to_do(path: Path
     assert all(str(path) in message and "writable for this user" in message for message in messages)
 
 
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize("room", [0, 1, 20])
 def test_a_disk_that_is_full_fails_the_merge_and_leaves_the_state_before_it(
     path: Path, journal: Path, room: int
 ) -> None:
     store = written(path, 4)
     size = journal.stat().st_size
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
-    try:
+    with files_of_at_most(size + room):
         with pytest.raises(StoreError, match=r"priors\.json cannot be used: File too large"):
             store.merge(ONE)
         with pytest.raises(StoreError):
             store.merge({"a": {f"counter {number}": 1.0 for number in range(1000)}})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert journal.stat().st_size == size
     assert store.load("a") == JsonFileStore(path).load("a") == {"n": 4.0}
     store.merge(ONE)
@@ -219,13 +227,8 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_state_readable(path: P
     store = JsonFileStore(path)
     store.merge({"a": {f"counter {number}": 1.0 for number in range(100)}})
     store.merge(ONE)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-    try:
-        with pytest.raises(StoreError, match="File too large"):
-            store.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_of_at_most(500), pytest.raises(StoreError, match="File too large"):
+        store.close()
     assert store.load("a") == JsonFileStore(path).load("a")
     assert len(store.load("a")) == 101
 
@@ -278,13 +281,8 @@ def test_a_snapshot_that_could_not_be_written_takes_no_room_from_the_next_merge(
     store = JsonFileStore(path)
     store.merge({"a": {f"counter {number}": 1.0 for number in range(100)}})
     store.merge(ONE)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-    try:
-        with pytest.raises(StoreError, match="File too large"):
-            store.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_of_at_most(500), pytest.raises(StoreError, match="File too large"):
+        store.close()
     assert sorted(each.name for each in path.parent.iterdir()) == [
         "priors.json",
         "priors.json.journal",
